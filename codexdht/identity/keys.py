@@ -1,0 +1,103 @@
+"""secp256k1 keys in the forms that libp2p and the Codex DHT use (wire.md sections 1, 2 and 4)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import coincurve
+
+from codexdht.entropy import Entropy
+from codexdht.errors import DecodeError
+
+PUBLIC_KEY_SIZE: Final = 33
+_PREFIX: Final = b"\x08\x02\x12\x21"
+_SECP256K1: Final = 2
+
+
+class PrivateKey:
+    """A 32-byte secp256k1 secret. Never printed: its repr shows the public key alone."""
+
+    __slots__ = ("_key", "public_key")
+
+    def __init__(self, secret: bytes) -> None:
+        """Take a 32-byte secret; raises ValueError when it is not one (zero, too large, of another size)."""
+        if len(secret) != 32:
+            raise ValueError(f"a private key has 32 bytes, not {len(secret)}")
+        self._key = coincurve.PrivateKey(secret)
+        self.public_key: bytes = self._key.public_key.format()
+
+    @classmethod
+    def generate(cls, entropy: Entropy) -> PrivateKey:
+        """Return a fresh key."""
+        while True:
+            try:
+                return cls(entropy.randbytes(32))
+            except ValueError:  # one secret in 2**128 is not below the group order
+                continue
+
+    @property
+    def secret(self) -> bytes:
+        """The 32 secret bytes."""
+        secret: bytes = self._key.secret
+        return secret
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the deterministic (RFC 6979), low-S DER signature of a 32-byte digest."""
+        signature: bytes = self._key.sign(digest, hasher=None)
+        return signature
+
+    def ecdh(self, public_key: bytes) -> bytes:
+        """Return the shared point, compressed to 33 bytes. Raises DecodeError for a key not on the curve."""
+        try:
+            point: bytes = coincurve.PublicKey(public_key).multiply(self._key.secret).format()
+        except ValueError:
+            raise DecodeError("bad public key") from None
+        return point
+
+    def __repr__(self) -> str:
+        return f"PrivateKey(public_key={self.public_key.hex()})"
+
+
+def verify(public_key: bytes, digest: bytes, signature: bytes) -> bool:
+    """Tell whether a DER signature of a 32-byte digest holds. False also for high-S and non-minimal DER."""
+    try:
+        valid: bool = coincurve.PublicKey(public_key).verify(signature, digest, hasher=None)
+    except ValueError:  # not a key, or not DER
+        return False
+    return valid
+
+
+def encode_public_key(public_key: bytes) -> bytes:
+    """Return the 37-byte libp2p PublicKey protobuf of a 33-byte compressed key."""
+    return _PREFIX + public_key
+
+
+def decode_public_key(data: bytes) -> bytes:
+    """Return the compressed key in a libp2p PublicKey protobuf, whatever its field order and extra fields.
+
+    Raises DecodeError when it is not a secp256k1 key.
+    """
+    if len(data) == 37 and data.startswith(_PREFIX):
+        raw = data[4:]
+    else:
+        raw = _decode_unusual(data)
+    try:
+        key: bytes = coincurve.PublicKey(raw).format()
+    except ValueError:
+        raise DecodeError("bad public key") from None
+    return key
+
+
+def _decode_unusual(data: bytes) -> bytes:
+    from google.protobuf.message import DecodeError as ProtobufError
+
+    from codexdht.identity.key_pb2 import PublicKey
+
+    try:
+        message = PublicKey.FromString(data)
+    except ProtobufError:
+        raise DecodeError("bad public key") from None
+    if message.type != _SECP256K1 or not message.HasField("data"):
+        raise DecodeError("bad public key")
+    raw: bytes = message.data
+    return raw

@@ -1,0 +1,272 @@
+"""Peers' messages: kind, outer protobuf and body (wire.md section 5).
+
+The wire actor reads and writes the outer message only; each body is decoded by the actor that serves it. A
+decoder raises `DecodeError` and nothing else, whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, NamedTuple, TypeVar
+
+from google.protobuf.message import DecodeError as ProtobufError
+from google.protobuf.message import Message
+
+from codexdht.errors import DecodeError
+from codexdht.messages import discv5_pb2 as pb
+
+MAX_REQUEST_ID: Final = 8
+MAX_DATAGRAM: Final = 1280
+MAX_PLAINTEXT: Final = MAX_DATAGRAM - 16 - 23 - 32 - 16
+"""What fits into an ordinary packet beside iv, static header, authdata and tag: 1193 bytes."""
+_ID_SIZE: Final = 32
+_MAX_TOTAL: Final = 2**32 - 1
+
+
+class Kind(IntEnum):
+    """Message kinds."""
+
+    PING = 0x01
+    PONG = 0x02
+    FIND_NODE = 0x03
+    NODES = 0x04
+    TALK_REQ = 0x05
+    TALK_RESP = 0x06
+    ADD_PROVIDER = 0x0B
+    GET_PROVIDERS = 0x0C
+    PROVIDERS = 0x0D
+    FIND_NODE_FAST = 0x83
+
+
+KINDS: Final = frozenset(int(kind) for kind in Kind)
+RESPONSE_KINDS: Final = frozenset({0x02, 0x04, 0x06, 0x0D})
+RESPONSE_TO: Final[dict[int, int]] = {
+    Kind.PING: Kind.PONG,
+    Kind.FIND_NODE: Kind.NODES,
+    Kind.FIND_NODE_FAST: Kind.NODES,
+    Kind.TALK_REQ: Kind.TALK_RESP,
+    Kind.GET_PROVIDERS: Kind.PROVIDERS,
+}
+"""ADD_PROVIDER is missing on purpose: no response to it exists."""
+
+
+class Outer(NamedTuple):
+    """A decrypted message: kind, request id (0 to 8 bytes), undecoded body, client mode of its sender."""
+
+    kind: int
+    request_id: bytes
+    body: bytes
+    client_mode: bool
+
+
+class Pong(NamedTuple):
+    """seq of the answering node's record; host and port that the PING came from."""
+
+    seq: int
+    host: str
+    port: int
+
+
+class Records(NamedTuple):
+    """Body of NODES and PROVIDERS: number of packets of the whole answer; encoded records, unverified."""
+
+    total: int
+    records: list[bytes]
+
+
+class AddProvider(NamedTuple):
+    """32-byte key; encoded record, unverified."""
+
+    key: bytes
+    record: bytes
+
+
+class TalkRequest(NamedTuple):
+    """Protocol name and request, both free."""
+
+    protocol: bytes
+    request: bytes
+
+
+def encode_outer(kind: int, request_id: bytes, body: bytes, client_mode: bool) -> bytes:
+    """Return the plaintext of a message."""
+    message = pb.Outer(request_id=request_id, body=body, client_mode=int(client_mode))
+    return bytes((kind,)) + message.SerializeToString()
+
+
+def decode_outer(plaintext: bytes) -> Outer:
+    """Return the parts of a plaintext. Raises DecodeError, also for reserved and unknown kinds."""
+    if not plaintext or plaintext[0] not in KINDS:
+        raise DecodeError("bad kind")
+    message = _parse(pb.Outer, plaintext[1:])
+    request_id = message.request_id
+    if len(request_id) > MAX_REQUEST_ID or not message.HasField("request_id") or not message.HasField("body"):
+        raise DecodeError("bad message")
+    return Outer(plaintext[0], request_id, message.body, message.client_mode == 1)
+
+
+def encode_ping(seq: int) -> bytes:
+    """Return the body of a PING: the seq of our own record."""
+    return pb.Ping(spr_seq=seq).SerializeToString()
+
+
+def decode_ping(body: bytes) -> int:
+    """Return the seq in a PING."""
+    message = _parse(pb.Ping, body)
+    _require(message, "spr_seq")
+    return message.spr_seq
+
+
+def encode_pong(pong: Pong) -> bytes:
+    """Return the body of a PONG. Raises ValueError when the host is not an IP address."""
+    ip = ip_address(pong.host)
+    family = b"\x01" if ip.version == 4 else b"\x00"
+    return pb.Pong(
+        spr_seq=pong.seq,
+        ip=pb.IpAddress(family=family, address=ip.packed),
+        port=pong.port.to_bytes(2, "big"),
+    ).SerializeToString()
+
+
+def decode_pong(body: bytes) -> Pong:
+    """Return the fields of a PONG."""
+    message = _parse(pb.Pong, body)
+    _require(message, "spr_seq", "ip", "port")
+    family, address, port = message.ip.family, message.ip.address, message.port
+    if len(port) != 2:
+        raise DecodeError("bad body")
+    if family == b"\x01" and len(address) == 4:
+        host = str(IPv4Address(address))
+    elif family == b"\x00" and len(address) == 16:
+        host = str(IPv6Address(address))
+    else:
+        raise DecodeError("bad body")
+    return Pong(message.spr_seq, host, int.from_bytes(port, "big"))
+
+
+def encode_find_node(distances: list[int]) -> bytes:
+    """Return the body of a FIND_NODE; each distance is below 65536."""
+    return pb.FindNode(distances=[d.to_bytes(2, "big") for d in distances]).SerializeToString()
+
+
+def decode_find_node(body: bytes) -> list[int]:
+    """Return the distances in a FIND_NODE, 0 to 65535 each."""
+    message = _parse(pb.FindNode, body)
+    if any(len(d) != 2 for d in message.distances):
+        raise DecodeError("bad body")
+    return [int.from_bytes(d, "big") for d in message.distances]
+
+
+def encode_find_node_fast(target: bytes) -> bytes:
+    """Return the body of a FIND_NODE_FAST for a 32-byte target."""
+    return pb.FindNodeFast(target=target).SerializeToString()
+
+
+def decode_find_node_fast(body: bytes) -> bytes:
+    """Return the 32-byte target of a FIND_NODE_FAST."""
+    return _id(_parse(pb.FindNodeFast, body).target)
+
+
+def encode_records(total: int, records: list[bytes]) -> bytes:
+    """Return the body of one NODES or PROVIDERS packet of an answer of `total` packets."""
+    return pb.Records(total=total, records=records).SerializeToString()
+
+
+def decode_records(body: bytes) -> Records:
+    """Return the fields of a NODES or PROVIDERS."""
+    message = _parse(pb.Records, body)
+    _require(message, "total")
+    if message.total > _MAX_TOTAL:
+        raise DecodeError("bad body")
+    return Records(message.total, list(message.records))
+
+
+def encode_talk_request(talk: TalkRequest) -> bytes:
+    """Return the body of a TALK_REQ."""
+    return pb.TalkRequest(protocol=talk.protocol, request=talk.request).SerializeToString()
+
+
+def decode_talk_request(body: bytes) -> TalkRequest:
+    """Return the fields of a TALK_REQ."""
+    message = _parse(pb.TalkRequest, body)
+    _require(message, "protocol", "request")
+    return TalkRequest(message.protocol, message.request)
+
+
+def encode_talk_response(response: bytes) -> bytes:
+    """Return the body of a TALK_RESP."""
+    return pb.TalkResponse(response=response).SerializeToString()
+
+
+def decode_talk_response(body: bytes) -> bytes:
+    """Return the response in a TALK_RESP."""
+    message = _parse(pb.TalkResponse, body)
+    _require(message, "response")
+    return message.response
+
+
+def encode_add_provider(add: AddProvider) -> bytes:
+    """Return the body of an ADD_PROVIDER."""
+    return pb.AddProvider(key=add.key, record=add.record).SerializeToString()
+
+
+def decode_add_provider(body: bytes) -> AddProvider:
+    """Return the fields of an ADD_PROVIDER; the record is not verified."""
+    message = _parse(pb.AddProvider, body)
+    _require(message, "record")
+    return AddProvider(_id(message.key), message.record)
+
+
+def encode_get_providers(key: bytes) -> bytes:
+    """Return the body of a GET_PROVIDERS for a 32-byte key."""
+    return pb.GetProviders(key=key).SerializeToString()
+
+
+def decode_get_providers(body: bytes) -> bytes:
+    """Return the 32-byte key of a GET_PROVIDERS."""
+    return _id(_parse(pb.GetProviders, body).key)
+
+
+def split_records(records: list[bytes], limit: int, overhead: int = 40) -> list[bytes]:
+    """Return the bodies that carry records in packets under 1280 bytes, `limit` packets at most.
+
+    Records keep their order; one too large for a packet of its own is left out, as is what comes after the
+    last packet. An empty list makes one empty body. Every body repeats the number of bodies.
+    """
+    packets: list[list[bytes]] = [[]]
+    room = MAX_PLAINTEXT - overhead
+    for record in records:
+        size = len(record) + 3
+        if size > MAX_PLAINTEXT - overhead:
+            continue
+        if size > room:
+            if len(packets) == limit:
+                break
+            packets.append([])
+            room = MAX_PLAINTEXT - overhead
+        packets[-1].append(record)
+        room -= size
+    return [encode_records(len(packets), packet) for packet in packets]
+
+
+_M = TypeVar("_M", bound=Message)
+
+
+def _parse(message: type[_M], data: bytes) -> _M:
+    try:
+        return message.FromString(data)
+    except ProtobufError:
+        raise DecodeError("bad body") from None
+
+
+def _require(message: Message, *fields: str) -> None:
+    for field in fields:
+        if not message.HasField(field):
+            raise DecodeError("bad body")
+
+
+def _id(data: bytes) -> bytes:
+    if len(data) != _ID_SIZE:
+        raise DecodeError("bad body")
+    return data

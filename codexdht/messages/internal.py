@@ -1,0 +1,454 @@
+"""Every message between actors, defined once.
+
+A message is an immutable tuple; `codec` packs it as a MessagePack array behind the number that `TAGS` gives
+it. Fields hold only what MessagePack carries: integers, floats, bytes, text, booleans, None, lists and maps.
+
+Conventions:
+
+* `deadline` and every other time is in seconds on the clock that all processes of a machine share
+  (CLOCK_MONOTONIC): deadline - now is the time a request has left, queueing included. A receiver drops what is
+  too late. Only fields named `unix…` are Unix time.
+* A request names its `asker` and that actor's `request` number; the answer is one `Done` or one `Failed` with
+  that number, sent to the asker. Every request may be sent again: the second one does no harm.
+* Ids and keys are 32 bytes, `record` is an encoded SPR, `public_key` 33 compressed bytes, host the text of an IP
+  address, and addresses are binary multiaddresses.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+
+class Actor(IntEnum):
+    """The actors; the number is what travels."""
+
+    WIRE = 1
+    ROUTING = 2
+    STORE = 3
+    API = 4
+
+
+class Life(IntEnum):
+    """What the node as a whole is doing. UNKNOWN is an actor that has just started and was not told yet."""
+
+    UNKNOWN = 0
+    CLOSED = 1
+    OPEN = 2
+    STARTED = 3
+
+
+# Life of the node ---------------------------------------------------------------------------------------------
+
+
+class Hello(NamedTuple):
+    """A process of this actor has just started and knows nothing. Everyone answers with what it should know:
+    each with `NodeLife`, the wire with `LocalRecords`, too. Requests it owed are lost and may be sent again."""
+
+    actor: int
+
+
+class NodeLife(NamedTuple):
+    """`actor` takes the node to be in this state. The API actor decides the state and tells everybody; an actor in
+    state UNKNOWN adopts it from whoever knows."""
+
+    actor: int
+    life: int
+
+
+class ClockSet(NamedTuple):
+    """From an actor's own shell: at start, and whenever the system clock was stepped. Unix time = `now` + offset."""
+
+    unix_offset: float
+
+
+class LocalRecords(NamedTuple):
+    """From the wire to everybody: this node's DHT record, and its provider record (empty when there is none)."""
+
+    record: bytes
+    provider_record: bytes
+
+
+# Requests of users, and of actors to each other ---------------------------------------------------------------
+
+
+class Open(NamedTuple):
+    """To the wire: bind the UDP socket. Done: the encoded DHT record."""
+
+    asker: int
+    request: int
+    deadline: float
+
+
+class Close(NamedTuple):
+    """To wire: close the socket; to routing: end maintenance and save the table; to store: flush. Done: None, when
+    it is so."""
+
+    asker: int
+    request: int
+    deadline: float
+
+
+class UpdateRecord(NamedTuple):
+    """To the wire: replace the DHT record (`provider` false) or provider record, by a given record of our own key
+    (`record` not empty) or by a newly signed one of `addresses`. Done: the encoded record."""
+
+    asker: int
+    request: int
+    deadline: float
+    provider: bool
+    record: bytes
+    addresses: list[bytes]
+
+
+class Start(NamedTuple):
+    """To routing: bootstrap and begin maintenance. Done: None, at once."""
+
+    asker: int
+    request: int
+    deadline: float
+
+
+class Lookup(NamedTuple):
+    """To routing: find the nodes closest to target. Done: {"nodes": [record], "complete": bool}, nearest first."""
+
+    asker: int
+    request: int
+    deadline: float
+    target: bytes
+
+
+class Resolve(NamedTuple):
+    """To routing: find the DHT record of one node. Done: record or None."""
+
+    asker: int
+    request: int
+    deadline: float
+    node_id: bytes
+
+
+class FindProviders(NamedTuple):
+    """To routing: find providers of a key, `limit` distinct ones at most (0: the default). Done: {"providers":
+    [record], "complete": bool}. The store is asked, too."""
+
+    asker: int
+    request: int
+    deadline: float
+    key: bytes
+    limit: int
+
+
+class Publish(NamedTuple):
+    """To routing: send our record to the nodes closest to each key, and remember to go on doing so. The local
+    store is asked by the API actor, not here. Done: {"nodes": [n per key], "complete": bool}."""
+
+    asker: int
+    request: int
+    deadline: float
+    keys: list[bytes]
+    record: bytes
+
+
+class Withdraw(NamedTuple):
+    """To routing: publish these keys no longer. Done: None. Nodes forget them when their lifetime ends."""
+
+    asker: int
+    request: int
+    deadline: float
+    keys: list[bytes]
+
+
+class PingNode(NamedTuple):
+    """To routing: ping the node of a record, or of an id that is resolved first (record empty). Done:
+    {"seq", "host", "port", "rtt"}: host and port are our own as seen by that node."""
+
+    asker: int
+    request: int
+    deadline: float
+    node_id: bytes
+    record: bytes
+
+
+class Talk(NamedTuple):
+    """To routing: send a TALK_REQ to a node, named as in PingNode. Done: the response bytes."""
+
+    asker: int
+    request: int
+    deadline: float
+    node_id: bytes
+    record: bytes
+    protocol: bytes
+    payload: bytes
+
+
+class DumpTable(NamedTuple):
+    """To routing. Done: [{"record", "bucket", "rtt", "reliability", "last_seen", …}]; times are ages in seconds."""
+
+    asker: int
+    request: int
+    deadline: float
+
+
+class Stats(NamedTuple):
+    """To any actor. Done: {"counters": {name: int}, "gauges": {name: number}}."""
+
+    asker: int
+    request: int
+    deadline: float
+
+
+class PutProvider(NamedTuple):
+    """To the store: keep our own record under these keys, durably. Done: None, when it is on disk."""
+
+    asker: int
+    request: int
+    deadline: float
+    keys: list[bytes]
+    record: bytes
+
+
+class GetProviders(NamedTuple):
+    """To the store: the providers held here, `limit` at most (0: all). Done: [record], freshest first."""
+
+    asker: int
+    request: int
+    deadline: float
+    key: bytes
+    limit: int
+
+
+class RemoveProviders(NamedTuple):
+    """To the store: forget every provider record of one peer. Done: {"removed": n}, when it is on disk."""
+
+    asker: int
+    request: int
+    deadline: float
+    public_key: bytes
+
+
+class SaveTable(NamedTuple):
+    """To the store: keep these entries (maps that routing alone reads) in place of the last ones. Done: None."""
+
+    asker: int
+    request: int
+    deadline: float
+    entries: list[Any]
+
+
+class LoadTable(NamedTuple):
+    """To the store: Done: the entries last saved."""
+
+    asker: int
+    request: int
+    deadline: float
+
+
+class PutProvided(NamedTuple):
+    """To the store: remember until withdrawn that this node provides these keys, and when each was last published:
+    items are [key, unix time of the last publication]. `record` is what is published (empty: the default record).
+    Done: None, when it is on disk."""
+
+    asker: int
+    request: int
+    deadline: float
+    items: list[Any]
+    record: bytes
+
+
+class DropProvided(NamedTuple):
+    """To the store: the keys are withdrawn. Done: None, when it is on disk."""
+
+    asker: int
+    request: int
+    deadline: float
+    keys: list[bytes]
+
+
+class ListProvided(NamedTuple):
+    """To the store: what this node provides, in key order from the first key not below `start`, `limit` at most.
+    Done: [[key, unix time of the last publication, record], …]; fewer than limit: the end."""
+
+    asker: int
+    request: int
+    deadline: float
+    start: bytes
+    limit: int
+
+
+class Done(NamedTuple):
+    """The answer to a request that succeeded."""
+
+    request: int
+    value: Any
+
+
+class Failed(NamedTuple):
+    """The answer to a request that failed: a code of the user API and one line for a person."""
+
+    request: int
+    code: str
+    text: str
+
+
+# Peers --------------------------------------------------------------------------------------------------------
+
+
+class PeerRequest(NamedTuple):
+    """From the wire: a peer's FIND_NODE or FIND_NODE_FAST to routing, ADD_PROVIDER or GET_PROVIDERS to the store.
+    node_id, host, port and request_id together are the ticket that the answer carries back: the wire keeps nothing."""
+
+    node_id: bytes
+    host: str
+    port: int
+    request_id: bytes
+    kind: int
+    body: bytes
+    client_mode: bool
+    deadline: float
+
+
+class PeerReply(NamedTuple):
+    """To the wire: the answer to a PeerRequest, one encoded body a packet. Every body leaves room for the outer
+    message in 1280 bytes (`discv5.split_records`)."""
+
+    node_id: bytes
+    host: str
+    port: int
+    request_id: bytes
+    kind: int
+    bodies: list[bytes]
+
+
+class Call(NamedTuple):
+    """From routing to the wire: send a request to a peer; a handshake is made first where it is needed. Answers are
+    CallAnswers and one CallFailed at most; ADD_PROVIDER has no answer but CallSent."""
+
+    call: int
+    deadline: float
+    node_id: bytes
+    public_key: bytes
+    host: str
+    port: int
+    kind: int
+    body: bytes
+
+
+class CallSent(NamedTuple):
+    """The packet of an ADD_PROVIDER call has left."""
+
+    call: int
+
+
+class CallAnswer(NamedTuple):
+    """One packet of the answer to a call: rtt is in seconds from the packet that asked, handshake excluded. NODES
+    and PROVIDERS may be followed by more: for 1 s after each packet, 16 packets in all."""
+
+    call: int
+    kind: int
+    body: bytes
+    rtt: float
+    client_mode: bool
+
+
+class CallFailed(NamedTuple):
+    """No answer came in time ("timeout"), or the call could not be sent ("busy", "closed", "unreachable")."""
+
+    call: int
+    reason: str
+
+
+class PeerSeen(NamedTuple):
+    """From the wire to routing: a handshake with this peer has succeeded, or its client mode has changed. The record
+    is verified, but may be of an older seq than others know, and empty if the peer sent none. Host and port are
+    where its packets come from."""
+
+    node_id: bytes
+    host: str
+    port: int
+    record: bytes
+    client_mode: bool
+
+
+class AddressVoted(NamedTuple):
+    """From routing to the wire: a majority of voters sees us at this address."""
+
+    host: str
+    port: int
+
+
+Message = (
+    Hello
+    | NodeLife
+    | ClockSet
+    | LocalRecords
+    | Open
+    | Close
+    | UpdateRecord
+    | Start
+    | Lookup
+    | Resolve
+    | FindProviders
+    | Publish
+    | Withdraw
+    | PingNode
+    | Talk
+    | DumpTable
+    | Stats
+    | PutProvider
+    | GetProviders
+    | RemoveProviders
+    | SaveTable
+    | LoadTable
+    | PutProvided
+    | DropProvided
+    | ListProvided
+    | Done
+    | Failed
+    | PeerRequest
+    | PeerReply
+    | Call
+    | CallSent
+    | CallAnswer
+    | CallFailed
+    | PeerSeen
+    | AddressVoted
+)
+
+TAGS: Final[dict[type[Any], int]] = {
+    Hello: 1,
+    NodeLife: 2,
+    ClockSet: 3,
+    LocalRecords: 4,
+    Done: 5,
+    Failed: 6,
+    Open: 10,
+    Close: 11,
+    UpdateRecord: 12,
+    Start: 13,
+    Lookup: 14,
+    Resolve: 15,
+    FindProviders: 16,
+    Publish: 17,
+    Withdraw: 18,
+    PingNode: 19,
+    Talk: 20,
+    DumpTable: 21,
+    Stats: 22,
+    PutProvider: 30,
+    GetProviders: 31,
+    RemoveProviders: 32,
+    SaveTable: 33,
+    LoadTable: 34,
+    PutProvided: 35,
+    DropProvided: 36,
+    ListProvided: 37,
+    PeerRequest: 50,
+    PeerReply: 51,
+    Call: 52,
+    CallSent: 53,
+    CallAnswer: 54,
+    CallFailed: 55,
+    PeerSeen: 56,
+    AddressVoted: 57,
+}
+"""Numbers on the wire between actors. They are never reused for another meaning."""

@@ -1,0 +1,76 @@
+"""The shape of every actor's logic.
+
+A machine is deterministic: messages, datagrams, the time and randomness come in as arguments; what it wants done
+goes into its `outbox`, which the shell (or the simulator) empties after every turn. It opens no socket, reads no clock
+and raises nothing on what a peer or a user sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Literal, NamedTuple, Protocol
+
+from codexdht.messages.internal import Actor, Message
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class LogEvent(NamedTuple):
+    """One line for the log. `event` is a fixed text, never made from a peer's bytes: the shell counts repetitions by it."""
+
+    level: Level
+    event: str
+    fields: dict[str, Any]
+
+
+class Outbox:
+    """What a machine wants sent and logged, in order; emptied by its shell."""
+
+    __slots__ = ("_messages", "events")
+
+    def __init__(self) -> None:
+        self._messages: dict[Actor, list[Message]] = {actor: [] for actor in Actor}
+        self.events: list[LogEvent] = []
+
+    def send(self, to: Actor, message: Message) -> None:
+        """Queue a message for an actor."""
+        self._messages[to].append(message)
+
+    def broadcast(self, sender: Actor, message: Message) -> None:
+        """Queue a message for every actor but the sender."""
+        for actor, messages in self._messages.items():
+            if actor is not sender:
+                messages.append(message)
+
+    def log(self, level: Level, event: str, **fields: Any) -> None:
+        """Queue a line for the log."""
+        self.events.append(LogEvent(level, event, fields))
+
+    def take(self) -> list[tuple[Actor, list[Message]]]:
+        """Return what is queued for each actor that anything is queued for, and forget it."""
+        taken = [(actor, messages) for actor, messages in self._messages.items() if messages]
+        for actor, _ in taken:
+            self._messages[actor] = []
+        return taken
+
+
+class Machine(Protocol):
+    """What a shell needs of a machine."""
+
+    outbox: Outbox
+    counters: Counter[str]
+
+    def boot(self, now: float) -> None:
+        """Called once, first: say Hello."""
+
+    def handle(self, message: Message, now: float) -> None:
+        """Take one message."""
+
+    def tick(self, now: float) -> None:
+        """Do what is due. Called at least when `deadline` has come, and after every batch of messages."""
+
+    def deadline(self) -> float | None:
+        """Return when `tick` wants to be called next, or None."""
+
+    def stop(self, now: float) -> None:
+        """The process is about to end: put what must still be said or saved into the outbox, or do it."""

@@ -1,0 +1,154 @@
+"""Binary multiaddresses, as far as the DHT reads them (github.com/multiformats/multiaddr).
+
+A record decodes only if one of its addresses does, so every record's addresses are walked; that walk is here,
+over the table of protocol sizes. Text is made and read by the `multiaddr` library, at the edges only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from ipaddress import IPv4Address, IPv6Address
+
+from codexdht.errors import InvalidParams
+
+Endpoint = tuple[str, int]
+"""Host in canonical text form, and UDP port (1 to 65535)."""
+
+_IP4, _IP6, _UDP = 4, 41, 273
+_VARIABLE = -1
+_SIZES = {
+    _IP4: 4,
+    6: 2,  # tcp
+    33: 2,  # dccp
+    _IP6: 16,
+    42: _VARIABLE,  # ip6zone
+    53: _VARIABLE,  # dns
+    54: _VARIABLE,  # dns4
+    55: _VARIABLE,  # dns6
+    56: _VARIABLE,  # dnsaddr
+    132: 2,  # sctp
+    _UDP: 2,
+    275: 0,  # p2p-webrtc-star
+    277: 0,  # p2p-webrtc-direct
+    280: 0,  # webrtc-direct
+    281: 0,  # webrtc
+    290: 0,  # p2p-circuit
+    301: 0,  # udt
+    302: 0,  # utp
+    400: _VARIABLE,  # unix
+    421: _VARIABLE,  # p2p
+    443: 0,  # https
+    444: 12,  # onion
+    445: 37,  # onion3
+    448: 0,  # tls
+    449: _VARIABLE,  # sni
+    454: 0,  # noise
+    460: 0,  # quic
+    461: 0,  # quic-v1
+    465: 0,  # webtransport
+    466: _VARIABLE,  # certhash
+    477: 0,  # ws
+    478: 0,  # wss
+    480: 0,  # http
+    481: _VARIABLE,  # http-path
+}
+_MAX_PARTS = 32
+
+
+def _parts(data: bytes) -> list[tuple[int, bytes]] | None:
+    """Return the (protocol code, value) pairs of a multiaddress, or None if it is not one."""
+    parts: list[tuple[int, bytes]] = []
+    at = 0
+    while at < len(data) and len(parts) < _MAX_PARTS:
+        code, at = _uvarint(data, at)
+        size = _SIZES.get(code)
+        if size is None:
+            return None
+        if size == _VARIABLE:
+            size, at = _uvarint(data, at)
+        value = data[at : at + size]
+        at += size
+        if size < 0 or len(value) != size:
+            return None
+        parts.append((code, value))
+    return parts if parts and at == len(data) else None
+
+
+def _uvarint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number at an offset and the offset behind it; the number is -1 where none is."""
+    value = shift = 0
+    for byte in data[at : at + 5]:
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    return -1, at
+
+
+def is_valid_multiaddress(data: bytes) -> bool:
+    """Tell whether binary data is a multiaddress of known protocols."""
+    return _parts(data) is not None
+
+
+def endpoint_of(data: bytes) -> Endpoint | None:
+    """Return where a datagram for this binary multiaddress goes: /ip4|ip6/…/udp/…, else None.
+
+    Port 0, unspecified and multicast addresses are no endpoints.
+    """
+    parts = _parts(data)
+    if parts is None or len(parts) < 2 or parts[1][0] != _UDP:
+        return None
+    (code, host), (_, port) = parts[:2]
+    number = int.from_bytes(port, "big")
+    if number == 0 or not _is_unicast(code, host):
+        return None
+    return _host_text(code, host), number
+
+
+def _is_unicast(code: int, host: bytes) -> bool:
+    if code == _IP4:
+        return host != b"\0\0\0\0" and (host[0] < 224 or host[0] >= 240)
+    return code == _IP6 and any(host) and host[0] != 0xFF
+
+
+def _host_text(code: int, host: bytes) -> str:
+    return str(IPv4Address(host)) if code == _IP4 else str(IPv6Address(host))
+
+
+def multiaddress_of_endpoint(endpoint: Endpoint) -> bytes:
+    """Return the binary /ip4|ip6/host/udp/port. Raises InvalidParams when the host is not an IP address."""
+    host, port = endpoint
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        raise InvalidParams(f"{host!r} is not an IP address") from None
+    prefix = b"\x04" if ip.version == 4 else b"\x29"
+    return prefix + ip.packed + b"\x91\x02" + port.to_bytes(2, "big")
+
+
+def is_private_host(host: str) -> bool:
+    """Tell whether an address text is loopback, link-local or of a private range."""
+    ip = ipaddress.ip_address(host)
+    return ip.is_private or ip.is_loopback or ip.is_link_local
+
+
+def parse_address(text: str) -> bytes:
+    """Return the binary form of a multiaddress text. Raises InvalidParams when it is none."""
+    import multiaddr
+
+    try:
+        data: bytes = multiaddr.Multiaddr(text).to_bytes()
+    except (ValueError, multiaddr.exceptions.Error):
+        raise InvalidParams(f"{text!r} is not a multiaddress such as /ip4/1.2.3.4/udp/8090") from None
+    return data
+
+
+def address_text(data: bytes) -> str:
+    """Return the text of a binary multiaddress, or its hex where the library does not know a protocol in it."""
+    import multiaddr
+
+    try:
+        return str(multiaddr.Multiaddr(data))
+    except (ValueError, LookupError, multiaddr.exceptions.Error):
+        return "0x" + data.hex()

@@ -1,0 +1,142 @@
+"""Encoding, signing, decoding and verifying of signed peer records (wire.md section 2).
+
+A `SignedPeerRecord` is only ever made by `decode_record` or `sign_record`: whoever holds one may rely on its
+signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Final
+
+from google.protobuf.message import DecodeError as ProtobufError
+
+from codexdht.errors import DecodeError, InvalidRecord
+from codexdht.identity import (
+    PrivateKey,
+    decode_public_key,
+    encode_public_key,
+    node_id_of_public_key,
+    peer_id_bytes,
+    peer_id_text,
+    verify,
+)
+from codexdht.records.envelope_pb2 import AddressInfo, Envelope, PeerRecord
+from codexdht.records.multiaddress import Endpoint, endpoint_of, is_valid_multiaddress
+
+_DOMAIN: Final = b"libp2p-peer-record"
+_PAYLOAD_TYPE: Final = b"\x03\x01"
+_SIGNED_PREFIX: Final = bytes([len(_DOMAIN)]) + _DOMAIN + bytes([len(_PAYLOAD_TYPE)]) + _PAYLOAD_TYPE
+_URI_PREFIX: Final = "spr:"
+_URL_SAFE: Final = re.compile(r"[A-Za-z0-9_-]+")
+MAX_SEQ: Final = 2**64 - 1
+
+
+class SignedPeerRecord:
+    """A verified record.
+
+    encoded: the envelope as received; public_key: 33 bytes; node_id: 32 bytes; seq: below 2**64;
+    addresses: binary multiaddresses, undecodable ones left out; endpoint: where its datagrams go, or None.
+    Two records are equal when their bytes are.
+    """
+
+    __slots__ = ("addresses", "encoded", "endpoint", "node_id", "public_key", "seq")
+
+    def __init__(
+        self, encoded: bytes, public_key: bytes, node_id: bytes, seq: int, addresses: tuple[bytes, ...]
+    ) -> None:
+        self.encoded = encoded
+        self.public_key = public_key
+        self.node_id = node_id
+        self.seq = seq
+        self.addresses = addresses
+        self.endpoint: Endpoint | None = next(filter(None, map(endpoint_of, addresses)), None)
+
+    @property
+    def peer_id(self) -> str:
+        """The libp2p peer id: 16Uiu2HA…"""
+        return peer_id_text(self.public_key)
+
+    @property
+    def uri(self) -> str:
+        """The text form: spr:…"""
+        return record_to_uri(self.encoded)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SignedPeerRecord) and other.encoded == self.encoded
+
+    def __hash__(self) -> int:
+        return hash(self.encoded)
+
+    def __repr__(self) -> str:
+        return f"SignedPeerRecord(peer_id={self.peer_id}, seq={self.seq}, endpoint={self.endpoint})"
+
+
+def decode_record(data: bytes) -> SignedPeerRecord:
+    """Return the record in an envelope, verified. Raises DecodeError when it does not decode or does not hold."""
+    try:
+        envelope = Envelope.FromString(data)
+        record = PeerRecord.FromString(envelope.payload)
+    except ProtobufError:
+        raise DecodeError("bad record") from None
+    if envelope.payload_type != _PAYLOAD_TYPE or not record.HasField("seq"):
+        raise DecodeError("bad record")
+    public_key = decode_public_key(envelope.public_key)
+    if record.peer_id != peer_id_bytes(public_key):
+        raise DecodeError("foreign record")
+    addresses = tuple(a.multiaddr for a in record.addresses if is_valid_multiaddress(a.multiaddr))
+    if record.addresses and not addresses:
+        raise DecodeError("bad record")
+    if not verify(public_key, _signed_digest(envelope.payload), envelope.signature):
+        raise DecodeError("bad record signature")
+    return SignedPeerRecord(data, public_key, node_id_of_public_key(public_key), record.seq, addresses)
+
+
+def sign_record(key: PrivateKey, seq: int, addresses: list[bytes] | tuple[bytes, ...]) -> SignedPeerRecord:
+    """Return a record of these binary multiaddresses, signed with key. Its bytes depend on nothing else."""
+    payload = PeerRecord(
+        peer_id=peer_id_bytes(key.public_key),
+        seq=seq,
+        addresses=[AddressInfo(multiaddr=address) for address in addresses],
+    ).SerializeToString()
+    envelope = Envelope(
+        public_key=encode_public_key(key.public_key),
+        payload_type=_PAYLOAD_TYPE,
+        payload=payload,
+        signature=key.sign(_signed_digest(payload)),
+    )
+    node_id = node_id_of_public_key(key.public_key)
+    return SignedPeerRecord(envelope.SerializeToString(), key.public_key, node_id, seq, tuple(addresses))
+
+
+def _signed_digest(payload: bytes) -> bytes:
+    size = len(payload)
+    prefix = bytearray()
+    while size > 0x7F:
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    prefix.append(size)
+    return hashlib.sha256(_SIGNED_PREFIX + prefix + payload).digest()
+
+
+def record_to_uri(encoded: bytes) -> str:
+    """Return the text form of an envelope: spr: and URL-safe base64 without padding."""
+    return _URI_PREFIX + base64.urlsafe_b64encode(encoded).rstrip(b"=").decode()
+
+
+def record_from_uri(uri: str) -> SignedPeerRecord:
+    """Return the record in a spr:… text, verified. Raises InvalidRecord, saying what is wrong with it."""
+    if not uri.startswith(_URI_PREFIX):
+        raise InvalidRecord(f"a record's text starts with {_URI_PREFIX!r}, this one with {uri[:8]!r}")
+    text = uri.removeprefix(_URI_PREFIX)
+    if not _URL_SAFE.fullmatch(text):
+        raise InvalidRecord("a record's text is URL-safe base64 without padding")
+    try:
+        return decode_record(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except binascii.Error:
+        raise InvalidRecord("a record's text is URL-safe base64 without padding; this one is truncated") from None
+    except DecodeError as error:
+        raise InvalidRecord(f"the record does not hold: {error}") from None
