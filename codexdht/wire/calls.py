@@ -1,0 +1,135 @@
+"""Requests of ours that are in flight, and how they end (wire.md sections 3 to 5)."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from codexdht.messages.discv5 import RESPONSE_TO
+from codexdht.records import Endpoint
+from codexdht.wire.sessions import PeerKey
+
+
+class PendingCall:
+    """One request to a peer.
+
+    call: routing's number; expects: kind of the answer, None if there is none; plaintext: the encoded request;
+    sent: when the packet that asked has left (0.0: not yet); left: packets of the answer still to come, None until the
+    first has come; nonces: of the packets that carried or announced it; challenge and handshake: the WHOAREYOU data
+    that a handshake of this request has answered, and that packet.
+    """
+
+    __slots__ = (
+        "call",
+        "challenge",
+        "deadline",
+        "expects",
+        "handshake",
+        "left",
+        "nonces",
+        "peer",
+        "plaintext",
+        "public_key",
+        "repeats",
+        "request_id",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        call: int,
+        peer: PeerKey,
+        public_key: bytes,
+        kind: int,
+        request_id: bytes,
+        plaintext: bytes,
+        deadline: float,
+    ) -> None:
+        self.call = call
+        self.peer = peer
+        self.public_key = public_key
+        self.expects = RESPONSE_TO.get(kind)
+        self.request_id = request_id
+        self.plaintext = plaintext
+        self.deadline = deadline
+        self.sent = 0.0
+        self.left: int | None = None
+        self.nonces: list[bytes] = []
+        self.challenge = b""
+        self.handshake = b""
+        self.repeats = 0
+
+
+class Calls:
+    """All requests in flight: by (peer, request id) for answers, by nonce for WHOAREYOU, and by deadline.
+
+    A request is in the first table from `add` to `end`, and in the second with each of its nonces for as long.
+    The heap may hold requests that have ended or have got more time; `expired` leaves them out.
+    """
+
+    def __init__(self) -> None:
+        self._by_request: dict[tuple[PeerKey, bytes], PendingCall] = {}
+        self._by_nonce: dict[bytes, PendingCall] = {}
+        self._deadlines: list[tuple[float, int, PendingCall]] = []
+        self._pushed = 0
+
+    def __len__(self) -> int:
+        return len(self._by_request)
+
+    def add(self, call: PendingCall) -> None:
+        """Take a request into flight."""
+        self._by_request[call.peer, call.request_id] = call
+        self._push(call)
+
+    def extend(self, call: PendingCall, deadline: float) -> None:
+        """Give a request more time."""
+        call.deadline = deadline
+        self._push(call)
+
+    def _push(self, call: PendingCall) -> None:
+        self._pushed += 1
+        heappush(self._deadlines, (call.deadline, self._pushed, call))
+
+    def note_nonce(self, call: PendingCall, nonce: bytes) -> None:
+        """A packet of this nonce has left for the request."""
+        call.nonces.append(nonce)
+        self._by_nonce[nonce] = call
+
+    def of_answer(self, peer: PeerKey, request_id: bytes) -> PendingCall | None:
+        """Return the request that an answer belongs to."""
+        return self._by_request.get((peer, request_id))
+
+    def of_nonce(self, nonce: bytes, address: Endpoint) -> PendingCall | None:
+        """Return the request that a WHOAREYOU from this address belongs to."""
+        call = self._by_nonce.get(nonce)
+        return call if call is not None and call.peer[1] == address else None
+
+    def is_pending(self, call: PendingCall) -> bool:
+        """Tell whether a request has not ended."""
+        return self._by_request.get((call.peer, call.request_id)) is call
+
+    def end(self, call: PendingCall) -> None:
+        """Forget a request."""
+        del self._by_request[call.peer, call.request_id]
+        for nonce in call.nonces:
+            del self._by_nonce[nonce]
+
+    def clear(self) -> list[PendingCall]:
+        """Forget all requests and return them."""
+        calls = list(self._by_request.values())
+        self._by_request.clear()
+        self._by_nonce.clear()
+        self._deadlines.clear()
+        return calls
+
+    def expired(self, now: float) -> list[PendingCall]:
+        """Return the requests whose time is over; the caller ends them."""
+        over: list[PendingCall] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, call = heappop(self._deadlines)
+            if call.deadline <= now and self.is_pending(call):
+                over.append(call)
+        return over
+
+    def deadline(self) -> float | None:
+        """Return when the next request's time is over; it may have ended by then."""
+        return self._deadlines[0][0] if self._deadlines else None

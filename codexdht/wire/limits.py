@@ -1,0 +1,134 @@
+"""Limits on what one address, and all strangers together, may make this node do (behaviour.md, "Hostile or broken
+peers").
+
+State: one `Source` for each IPv4 host and IPv6 /64 network, in a bounded table that the longest known leaves first; an
+address that is exempt has one, too, so that its kind is found out once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv6Network
+
+from codexdht.records import Endpoint, is_private_host
+from codexdht.wire.settings import WireSettings
+
+
+class Bucket:
+    """A token bucket: `burst` tokens at first, `rate` a second after that, one a packet."""
+
+    __slots__ = ("at", "tokens")
+
+    def __init__(self, burst: float, now: float) -> None:
+        self.tokens = burst
+        self.at = now
+
+    def take(self, rate: float, burst: float, now: float) -> bool:
+        """Take a token, if there is one."""
+        tokens = min(burst, self.tokens + (now - self.at) * rate)
+        self.at = now
+        self.tokens = tokens - 1 if tokens >= 1 else tokens
+        return tokens >= 1
+
+
+class Source:
+    """What is known of one address: its buckets, how many bad packets since when, until when it is ignored."""
+
+    __slots__ = ("bad", "bad_since", "exempt", "ignored_until", "known", "strange", "whoareyou")
+
+    def __init__(self, exempt: bool, settings: WireSettings, now: float) -> None:
+        self.exempt = exempt
+        self.strange = Bucket(settings.source_burst, now)
+        self.known = Bucket(settings.session_burst, now)
+        self.whoareyou = Bucket(settings.whoareyou_rate, now)
+        self.bad = 0
+        self.bad_since = now
+        self.ignored_until = now
+
+
+class Limits:
+    """Decides which packets are looked at, and which addresses get a WHOAREYOU."""
+
+    def __init__(self, settings: WireSettings, counters: Counter[str]) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._sources: dict[str, Source] = {}
+        self._strangers = Bucket(settings.strangers_burst, 0.0)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def admit(self, address: Endpoint, known: bool, now: float) -> bool:
+        """Tell whether a packet from this endpoint is to be looked at; `known` tells that it has a session."""
+        source = self._sources.get(address[0]) or self._source(address[0], now)
+        if source.exempt:
+            return True
+        if source.ignored_until > now:
+            self._counters["dropped_ignored"] += 1
+            return False
+        return self._admit_known(source, now) if known else self._admit_stranger(source, now)
+
+    def _admit_known(self, source: Source, now: float) -> bool:
+        if source.known.take(self._settings.session_rate, self._settings.session_burst, now):
+            return True
+        self._counters["dropped_session_rate"] += 1
+        return False
+
+    def _admit_stranger(self, source: Source, now: float) -> bool:
+        settings = self._settings
+        if not source.strange.take(settings.source_rate, settings.source_burst, now):
+            self._counters["dropped_source_rate"] += 1
+            return False
+        if not self._strangers.take(settings.strangers_rate, settings.strangers_burst, now):
+            self._counters["dropped_strangers_rate"] += 1
+            return False
+        return True
+
+    def may_challenge(self, address: Endpoint, now: float) -> bool:
+        """Tell whether a WHOAREYOU may go to this address now."""
+        source = self._source(address[0], now)
+        rate = self._settings.whoareyou_rate
+        if source.exempt or source.whoareyou.take(rate, max(rate, 1.0), now):
+            return True
+        self._counters["refused_whoareyou_rate"] += 1
+        return False
+
+    def bad(self, address: Endpoint, now: float) -> None:
+        """A packet from this address was malformed, or could not be decrypted."""
+        source = self._source(address[0], now)
+        if now >= source.bad_since + self._settings.bad_seconds:
+            source.bad, source.bad_since = 0, now
+        source.bad += 1
+        if source.bad >= self._settings.bad_packets and not source.exempt:
+            source.bad = 0
+            source.ignored_until = now + self._settings.ignore_seconds
+            self._counters["addresses_ignored"] += 1
+
+    def good(self, address: Endpoint, now: float) -> None:
+        """A handshake from this address has succeeded: the unreadable packets before it were its beginning."""
+        self._source(address[0], now).bad = 0
+
+    def _source(self, host: str, now: float) -> Source:
+        source = self._sources.get(host)
+        if source is None:
+            network = _network(host)
+            source = self._sources.get(network) or Source(self._is_exempt(host), self._settings, now)
+            self._keep(network, source)
+            self._keep(host, source)
+        return source
+
+    def _keep(self, name: str, source: Source) -> None:
+        self._sources[name] = source
+        while len(self._sources) > self._settings.sources:
+            del self._sources[next(iter(self._sources))]
+
+    def _is_exempt(self, host: str) -> bool:
+        mode = self._settings.ip_limits
+        return mode == "off" or (mode == "public" and is_private_host(host))
+
+
+def _network(host: str) -> str:
+    """Return what an address is counted as: itself, or its /64 in the case of IPv6."""
+    if ":" not in host:
+        return host
+    return str(IPv6Network((host, 64), strict=False))

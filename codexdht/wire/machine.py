@@ -1,0 +1,435 @@
+"""The wire actor's logic: packets, sessions, handshakes, calls, and this node's records (wire.md, behaviour.md).
+
+It opens and seals packets and reads the outer message only; PING and TALK_REQ it answers itself, every other request
+goes to the actor that serves it, with a ticket (node id, address, request id) that the answer brings back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+
+from codexdht.entropy import Entropy
+from codexdht.errors import ApiError, DecodeError
+from codexdht.identity import PrivateKey, node_id_of_public_key
+from codexdht.messages.discv5 import (
+    MAX_PLAINTEXT,
+    RESPONSE_KINDS,
+    Kind,
+    Outer,
+    Pong,
+    decode_outer,
+    decode_ping,
+    decode_talk_request,
+    encode_outer,
+    encode_pong,
+    encode_talk_response,
+)
+from codexdht.messages.internal import (
+    Actor,
+    AddressVoted,
+    Call,
+    ClockSet,
+    Close,
+    Done,
+    Failed,
+    Hello,
+    Life,
+    LocalRecords,
+    Message,
+    NodeLife,
+    Open,
+    PeerReply,
+    PeerRequest,
+    PeerSeen,
+    Stats,
+    UpdateRecord,
+)
+from codexdht.messages.machine import Outbox
+from codexdht.records import Endpoint, RecordCache
+from codexdht.wire import local
+from codexdht.wire.caller import Caller
+from codexdht.wire.challenges import Challenges
+from codexdht.wire.crypto import Crypto, StandardCrypto
+from codexdht.wire.handshake import Initiator, Recipient
+from codexdht.wire.identities import Identities
+from codexdht.wire.limits import Limits
+from codexdht.wire.packet import (
+    MESSAGE_AT,
+    MIN_PACKET,
+    ORDINARY,
+    ORDINARY_HEADER,
+    ORDINARY_SIZE,
+    ORDINARY_START,
+    WHOAREYOU,
+    decode_packet,
+)
+from codexdht.wire.sessions import Session, Sessions
+from codexdht.wire.settings import WireSettings
+from codexdht.wire.talk import ECHO, TalkHandler, TalkHandlers, echo
+from codexdht.wire.transmit import Transmitter
+
+_FORWARD_TO: Final[dict[int, Actor]] = {
+    Kind.FIND_NODE: Actor.ROUTING,
+    Kind.FIND_NODE_FAST: Actor.ROUTING,
+    Kind.ADD_PROVIDER: Actor.STORE,
+    Kind.GET_PROVIDERS: Actor.STORE,
+}
+_REQUEST_SECONDS: Final = 1.0
+"""A peer gives up on a request after this time, so it need not be served later."""
+
+
+class WireMachine:
+    """See the module, and `messages.machine.Machine` for what a shell does with it.
+
+    The shell empties `datagrams` after every turn, writes `unsaved_state` to disk first when there is any, and
+    keeps its sockets as `wants_socket` says, telling so by `socket_bound`, `socket_failed` and `socket_closed`.
+    """
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        state: local.LocalState,
+        settings: WireSettings,
+        entropy: Entropy,
+        crypto: Crypto | None = None,
+    ) -> None:
+        self.outbox = Outbox()
+        self.counters: Counter[str] = Counter()
+        self.wants_socket = False
+        self.life = Life.UNKNOWN
+        self.node_id = node_id_of_public_key(key.public_key)
+        self._settings = settings
+        self._unix_offset = 0.0
+        self._bound: list[Endpoint] | None = None
+        self._opening: list[Open] = []
+        self._closing: list[Close] = []
+        self._local = local.LocalRecords(key, state, settings)
+        self._talk = TalkHandlers()
+        if settings.talk_echo:
+            self._talk.register(ECHO, echo)
+        self._build(key, entropy, StandardCrypto() if crypto is None else crypto)
+        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
+            Call: self._call,
+            PeerReply: self._reply,
+            Hello: self._hello,
+            NodeLife: self._node_life,
+            ClockSet: self._clock_set,
+            Open: self._open,
+            Close: self._close,
+            UpdateRecord: self._update_record,
+            AddressVoted: self._address_voted,
+            Stats: self._stats,
+        }
+
+    def _build(self, key: PrivateKey, entropy: Entropy, crypto: Crypto) -> None:
+        settings, counters = self._settings, self.counters
+        self._mask = crypto.mask(self.node_id)
+        self._limits = Limits(settings, counters)
+        self._identities = Identities(settings.identities)
+        self._records = RecordCache(settings.records)
+        self._sessions = Sessions(settings.sessions, crypto)
+        self._transmitter = Transmitter(
+            self.node_id, self._sessions, crypto, entropy, settings.session_packets
+        )
+        self.datagrams = self._transmitter.datagrams
+        self._challenges = Challenges(settings, self._transmitter, counters)
+        self._initiator = Initiator(key, self._sessions, self._transmitter, self._local.record)
+        self._recipient = Recipient(
+            key, self._sessions, self._challenges, self._identities, self._records, self._transmitter
+        )
+        self._caller = Caller(
+            settings, self._sessions, self._transmitter, self._initiator, self.outbox, counters
+        )
+
+    # Datagrams ------------------------------------------------------------------------------------------------
+
+    def receive_datagram(self, data: bytes, address: Endpoint, now: float) -> None:
+        """Take one datagram. `address` is the sender's; whatever the bytes are, nothing is raised.
+
+        Ordinary packets of a session are read here without the steps of `decode_packet`, as they are nearly all
+        packets.
+        """
+        if not self._limits.admit(address, address in self._sessions.addresses, now):
+            return
+        if len(data) < MIN_PACKET:
+            self._bad("bad packet size", address, now)
+            return
+        mask = self._mask
+        mask.reset_nonce(data[:16])
+        header = mask.update(data[16:MESSAGE_AT])
+        if header[:9] != ORDINARY_START or header[21:23] != ORDINARY_SIZE or len(header) != ORDINARY_HEADER:
+            self._receive_rare(data, address, now)
+            return
+        nonce = header[9:21]
+        session = self._sessions.get((header[23:], address))
+        if session is None:
+            self._unreadable(header[23:], nonce, address, now)
+            return
+        try:
+            plaintext = session.opener.decrypt(nonce, data[MESSAGE_AT:], data[:16] + header)
+        except InvalidTag:
+            rest = session.open_rare(nonce, data[MESSAGE_AT:], data[:16] + header, now)
+            if rest is None:
+                self.counters["undecryptable"] += 1
+                self._unreadable(header[23:], nonce, address, now)
+                return
+            plaintext = rest
+        if session.previous is not None:
+            session.prove(now)
+        self._read(session, plaintext, now)
+
+    def _receive_rare(self, data: bytes, address: Endpoint, now: float) -> None:
+        """Take a WHOAREYOU, a handshake, or nonsense."""
+        try:
+            packet = decode_packet(self._mask, data)
+            if packet.flag == WHOAREYOU:
+                self._caller.whoareyou(packet, address, now)
+            elif packet.flag != ORDINARY:
+                session, plaintext, record = self._recipient.accept(packet, address, now)
+                encoded = b"" if record is None else record.encoded
+                self._accepted(session, plaintext, encoded, now)
+        except DecodeError as error:
+            self._bad(str(error), address, now)
+
+    def _bad(self, reason: str, address: Endpoint, now: float) -> None:
+        self.counters[reason.replace(" ", "_")] += 1
+        self._limits.bad(address, now)
+
+    def _unreadable(self, source: bytes, nonce: bytes, address: Endpoint, now: float) -> None:
+        """Ask the sender of a packet that no session reads who it is. Its first such packet is how a handshake begins;
+        only those that follow count against it."""
+        peer = (source, address)
+        if self._challenges.is_open(peer, now):
+            self._limits.bad(address, now)
+        if self._limits.may_challenge(address, now):
+            self._challenges.send(peer, nonce, self._identities.seq(source), now)
+
+    def _accepted(self, session: Session, plaintext: bytes, record: bytes, now: float) -> None:
+        """A peer's handshake has succeeded; its message comes with it."""
+        self.counters["handshakes_accepted"] += 1
+        self._limits.good(session.address, now)
+        try:
+            client_mode = decode_outer(plaintext).client_mode
+        except DecodeError:
+            client_mode = session.client_mode
+        session.client_mode = client_mode
+        self._seen(session, record)
+        self._caller.session_made(session, now)
+        self._read(session, plaintext, now)
+
+    def _seen(self, session: Session, record: bytes) -> None:
+        host, port = session.address
+        self.outbox.send(Actor.ROUTING, PeerSeen(session.node_id, host, port, record, session.client_mode))
+
+    # Messages of peers ----------------------------------------------------------------------------------------
+
+    def _read(self, session: Session, plaintext: bytes, now: float) -> None:
+        """Take a decrypted message. Bodies are decoded here only where they are served here."""
+        try:
+            message = decode_outer(plaintext)
+            kind, request_id, body, client_mode = message
+            if client_mode != session.client_mode:
+                session.client_mode = client_mode
+                self._seen(session, b"")
+            if kind == 0x01:
+                self._ping(session, request_id, body)
+            elif kind in RESPONSE_KINDS:
+                self._caller.answer(session, kind, request_id, body, client_mode, now)
+            elif kind == 0x05:
+                self._talk_request(session, request_id, body)
+            else:
+                self._forward(session, message, now)
+        except DecodeError as error:
+            self.counters[str(error).replace(" ", "_")] += 1
+
+    def _ping(self, session: Session, request_id: bytes, body: bytes) -> None:
+        """Answer a PING. Its body and the PONG's are the same from one to the next, and kept in the session."""
+        if body != session.ping:
+            decode_ping(body)
+            session.ping = body
+        if not session.pong:
+            host, port = session.address
+            session.pong = encode_pong(Pong(self._local.record.seq, host, port))
+        self.counters["served_ping"] += 1
+        self._answer(session, Kind.PONG, request_id, session.pong)
+
+    def _talk_request(self, session: Session, request_id: bytes, body: bytes) -> None:
+        protocol, request = decode_talk_request(body)
+        response = self._talk.answer(session.node_id, session.address, protocol, request)
+        self.counters["served_talk"] += 1
+        self._answer(session, Kind.TALK_RESP, request_id, encode_talk_response(response))
+
+    def _answer(self, session: Session, kind: int, request_id: bytes, body: bytes) -> None:
+        plaintext = encode_outer(kind, request_id, body, self._settings.client_mode)
+        if len(plaintext) > MAX_PLAINTEXT:
+            self.counters["reply_too_large"] += 1
+            return
+        self._transmitter.seal(session, plaintext)
+
+    def _forward(self, session: Session, message: Outer, now: float) -> None:
+        kind, request_id, body, client_mode = message
+        host, port = session.address
+        deadline = now + _REQUEST_SECONDS
+        request = PeerRequest(session.node_id, host, port, request_id, kind, body, client_mode, deadline)
+        self.outbox.send(_FORWARD_TO[kind], request)
+
+    def _reply(self, reply: PeerReply, now: float) -> None:
+        session = self._sessions.get((reply.node_id, (reply.host, reply.port)))
+        if session is None:
+            self.counters["reply_without_session"] += 1
+            return
+        for body in reply.bodies:
+            self._answer(session, reply.kind, reply.request_id, body)
+
+    def register_talk(self, protocol: bytes, handler: TalkHandler) -> None:
+        """Give the TALK_REQs of a protocol to this handler (see `talk.TalkHandler`)."""
+        self._talk.register(protocol, handler)
+
+    # Messages of actors ---------------------------------------------------------------------------------------
+
+    def boot(self, now: float) -> None:
+        """See Machine."""
+        endpoints = [local.parse_listen(text) for text in self._settings.listen]
+        self._local.configure(endpoints, now + self._unix_offset)
+        self._records_changed()
+        self.outbox.broadcast(Actor.WIRE, Hello(Actor.WIRE))
+
+    def handle(self, message: Message, now: float) -> None:
+        """See Machine."""
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            self.counters["unexpected_message"] += 1
+            return
+        handler(message, now)
+
+    def tick(self, now: float) -> None:
+        """See Machine."""
+        self._caller.tick(now)
+
+    def deadline(self) -> float | None:
+        """See Machine."""
+        return self._caller.deadline()
+
+    def stop(self, now: float) -> None:  # noqa: ARG002
+        """See Machine."""
+        self._caller.close()
+
+    def _call(self, call: Call, now: float) -> None:
+        if self._bound is None:
+            self._caller.fail_closed(call)
+        else:
+            self._caller.call(call, now)
+
+    def _hello(self, hello: Hello, _now: float) -> None:
+        actor = Actor(hello.actor)
+        if actor is Actor.ROUTING:
+            self._caller.forget()
+        self.outbox.send(actor, NodeLife(Actor.WIRE, self.life))
+        self.outbox.send(actor, self._local_records())
+
+    def _clock_set(self, clock: ClockSet, _now: float) -> None:
+        self._unix_offset = clock.unix_offset
+
+    def _stats(self, stats: Stats, _now: float) -> None:
+        gauges = {
+            "sessions": len(self._sessions),
+            "sessions_evicted": self._sessions.evicted,
+            "identities": len(self._identities),
+            "challenges": len(self._challenges),
+            "calls": len(self._caller.calls),
+            "sources": len(self._limits),
+            "record_checks": self._records.checks,
+        }
+        value = {"counters": dict(self.counters), "gauges": gauges}
+        self.outbox.send(Actor(stats.asker), Done(stats.request, value))
+
+    # Local records --------------------------------------------------------------------------------------------
+
+    @property
+    def unsaved_state(self) -> bytes | None:
+        """What the shell must have on disk before anything of this turn leaves; it sets it to None then."""
+        return self._local.unsaved
+
+    @unsaved_state.setter
+    def unsaved_state(self, saved: None) -> None:
+        self._local.unsaved = saved
+
+    def _local_records(self) -> LocalRecords:
+        provider = self._local.provider_record
+        return LocalRecords(self._local.record.encoded, b"" if provider is None else provider.encoded)
+
+    def _records_changed(self) -> None:
+        self._initiator.record = self._local.record
+        self._sessions.forget_pongs()
+        self.outbox.broadcast(Actor.WIRE, self._local_records())
+
+    def _update_record(self, update: UpdateRecord, now: float) -> None:
+        asker, request = Actor(update.asker), update.request
+        unix_time = now + self._unix_offset
+        try:
+            record = self._local.update(update.provider, update.record, update.addresses, unix_time)
+        except ApiError as error:
+            self.outbox.send(asker, Failed(request, error.code, str(error)))
+            return
+        self._records_changed()
+        self.outbox.send(asker, Done(request, record.encoded))
+
+    def _address_voted(self, voted: AddressVoted, now: float) -> None:
+        if self._local.vote((voted.host, voted.port), now + self._unix_offset):
+            self.outbox.log("info", "announced address changed", host=voted.host, port=voted.port)
+            self._records_changed()
+
+    # Socket and life ------------------------------------------------------------------------------------------
+
+    def _node_life(self, message: NodeLife, _now: float) -> None:
+        adopts = message.actor == Actor.API or self.life is Life.UNKNOWN
+        if adopts and message.life != Life.UNKNOWN:
+            self.life = Life(message.life)
+            self.wants_socket = self.life in (Life.OPEN, Life.STARTED)
+
+    def _open(self, message: Open, _now: float) -> None:
+        self.wants_socket = True
+        if self._bound is None:
+            self._opening.append(message)
+        else:
+            self._opened(message)
+
+    def _opened(self, message: Open) -> None:
+        self.outbox.send(Actor(message.asker), Done(message.request, self._local.record.encoded))
+
+    def socket_bound(self, endpoints: list[Endpoint], now: float) -> None:
+        """The sockets are bound to these endpoints, ports as the system gave them."""
+        self._bound = endpoints
+        if self.life in (Life.UNKNOWN, Life.CLOSED):
+            self.life = Life.OPEN
+        if self._local.configure(endpoints, now + self._unix_offset):
+            self._records_changed()
+        for message in self._opening:
+            self._opened(message)
+        self._opening.clear()
+
+    def socket_failed(self, text: str, now: float) -> None:  # noqa: ARG002
+        """A socket could not be bound; `text` says which and why, in one line."""
+        self.wants_socket = False
+        for message in self._opening:
+            self.outbox.send(Actor(message.asker), Failed(message.request, "internal", text))
+        self._opening.clear()
+
+    def _close(self, message: Close, now: float) -> None:
+        self._closing.append(message)
+        self.wants_socket = False
+        if self._bound is None:
+            self.socket_closed(now)
+
+    def socket_closed(self, now: float) -> None:  # noqa: ARG002
+        """The sockets are closed."""
+        self._bound = None
+        self.life = Life.CLOSED
+        self._caller.close()
+        for message in self._closing:
+            self.outbox.send(Actor(message.asker), Done(message.request, None))
+        self._closing.clear()

@@ -1,0 +1,129 @@
+"""Sessions: the keys shared with a peer at an address, in a bounded table (wire.md sections 3 and 4)."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+
+from cryptography.exceptions import InvalidTag
+
+from codexdht.records import Endpoint
+from codexdht.wire.crypto import Aead, Crypto, Mask
+
+PeerKey = tuple[bytes, Endpoint]
+"""Whom a session is bound to: node id, and the host and port that the packets come from."""
+
+_PROVEN_AFTER = 1.0
+
+
+class Session:
+    """Keys and ciphers shared with one peer, kept because making them costs more than using them.
+
+    Invariants. `sent` counts the packets sealed with `sealer`, and its value is the start of each nonce, so no nonce repeats.
+    `opener` read the last packet that was read, or is new; `previous` is the other receive key that the peer may still
+    use, when two handshakes cross or a packet of before the handshake is under way. It goes when `opener` has
+    read a packet a second or more after it came first.
+    """
+
+    __slots__ = (
+        "address",
+        "client_mode",
+        "mask",
+        "node_id",
+        "opener",
+        "peer",
+        "ping",
+        "pong",
+        "previous",
+        "sealer",
+        "sent",
+        "since",
+    )
+
+    def __init__(self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float) -> None:
+        self.peer = peer
+        self.node_id, self.address = peer
+        self.mask = mask
+        self.sealer = sealer
+        self.opener = opener
+        self.previous: Aead | None = None
+        self.since = now
+        self.sent = 0
+        self.client_mode = False
+        self.ping = b""
+        """Body of the last PING that decoded: the same body need not be decoded again."""
+        self.pong = b""
+        """Body of the PONG to this address, or empty when it must be made anew."""
+
+    def open_rare(self, nonce: bytes, message: bytes, bound: bytes, now: float) -> bytes | None:
+        """Return the plaintext of a message that `opener` cannot read, if `previous` can."""
+        if self.previous is None:
+            return None
+        try:
+            plaintext = self.previous.decrypt(nonce, message, bound)
+        except InvalidTag:
+            return None
+        self.opener, self.previous = self.previous, self.opener
+        self.since = now
+        return plaintext
+
+    def prove(self, now: float) -> None:
+        """`opener` has read a packet: forget `previous` when it is time."""
+        if now >= self.since + _PROVEN_AFTER:
+            self.previous = None
+
+
+class Sessions:
+    """All sessions by peer; at the limit the least recently used leaves. `addresses` counts them by endpoint, which
+    tells before any cryptography whether a packet may belong to one."""
+
+    def __init__(self, limit: int, crypto: Crypto) -> None:
+        self._limit = limit
+        self._crypto = crypto
+        self._sessions: OrderedDict[PeerKey, Session] = OrderedDict()
+        self.addresses: Counter[Endpoint] = Counter()
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, peer: PeerKey) -> Session | None:
+        """Return the session with a peer, which is then the most recently used."""
+        session = self._sessions.get(peer)
+        if session is not None:
+            self._sessions.move_to_end(peer)
+        return session
+
+    def add(self, peer: PeerKey, mask: Mask, seal_key: bytes, open_key: bytes, now: float) -> Session:
+        """Return a new session in place of the one with this peer; its receive key becomes the previous one."""
+        session = Session(peer, mask, self._crypto.aead(seal_key), self._crypto.aead(open_key), now)
+        old = self._sessions.get(peer)
+        if old is not None:
+            session.previous = old.opener
+            session.client_mode = old.client_mode
+        else:
+            self._make_room()
+            self.addresses[peer[1]] += 1
+        self._sessions[peer] = session
+        self._sessions.move_to_end(peer)
+        return session
+
+    def _make_room(self) -> None:
+        if len(self._sessions) >= self._limit:
+            peer, _ = self._sessions.popitem(last=False)
+            self._forget_address(peer[1])
+            self.evicted += 1
+
+    def drop(self, peer: PeerKey) -> None:
+        """Forget a session."""
+        if self._sessions.pop(peer, None) is not None:
+            self._forget_address(peer[1])
+
+    def _forget_address(self, address: Endpoint) -> None:
+        self.addresses[address] -= 1
+        if not self.addresses[address]:
+            del self.addresses[address]
+
+    def forget_pongs(self) -> None:
+        """The local record has changed, and with it the body of every PONG."""
+        for session in self._sessions.values():
+            session.pong = b""
