@@ -74,3 +74,6 @@ class Machine(Protocol):
 
     def stop(self, now: float) -> None:
         """The process is about to end: put what must still be said or saved into the outbox, or do it."""
+
+    def is_idle(self) -> bool:
+        """Tell, after `stop`, whether nothing is owed to anybody any more: the process ends then, or 2.5 s later."""

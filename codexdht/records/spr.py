@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 from codexdht.errors import DecodeError, InvalidRecord
 from codexdht.identity import (
     PrivateKey,
-    decode_public_key,
+    decode_public_key_unchecked,
     encode_public_key,
     node_id_of_public_key,
     peer_id_bytes,
@@ -84,7 +84,7 @@ def decode_record(data: bytes) -> SignedPeerRecord:
         raise DecodeError("bad record") from None
     if envelope.payload_type != _PAYLOAD_TYPE or not record.HasField("seq"):
         raise DecodeError("bad record")
-    public_key = decode_public_key(envelope.public_key)
+    public_key = decode_public_key_unchecked(envelope.public_key)
     if record.peer_id != peer_id_bytes(public_key):
         raise DecodeError("foreign record")
     addresses = tuple(a.multiaddr for a in record.addresses if is_valid_multiaddress(a.multiaddr))
@@ -137,6 +137,8 @@ def record_from_uri(uri: str) -> SignedPeerRecord:
     try:
         return decode_record(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except binascii.Error:
-        raise InvalidRecord("a record's text is URL-safe base64 without padding; this one is truncated") from None
+        raise InvalidRecord(
+            "a record's text is URL-safe base64 without padding; this one is truncated"
+        ) from None
     except DecodeError as error:
         raise InvalidRecord(f"the record does not hold: {error}") from None

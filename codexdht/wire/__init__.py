@@ -1,19 +1,4 @@
-"""The wire actor's logic: packets, sessions, handshakes and calls over UDP (wire.md)."""
+"""The wire actor's logic: packets, sessions, handshakes and calls over UDP (wire.md).
 
-from codexdht.wire.crypto import Crypto, StandardCrypto
-from codexdht.wire.local import LocalState, decode_state, encode_state, parse_listen
-from codexdht.wire.machine import WireMachine
-from codexdht.wire.settings import WireSettings
-from codexdht.wire.talk import TalkHandler
-
-__all__ = [
-    "Crypto",
-    "LocalState",
-    "StandardCrypto",
-    "TalkHandler",
-    "WireMachine",
-    "WireSettings",
-    "decode_state",
-    "encode_state",
-    "parse_listen",
-]
+Nothing is imported here: every actor reads the settings of all, and would load this actor's cryptography with them.
+"""

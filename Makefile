@@ -1,0 +1,36 @@
+# make demo   two nodes, one record, one killed process     make test   the tests
+# make check  format, lint, types, import rules, tests      make bench  the benchmarks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test check bench profile proto clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "codexdht needs Python 3.11 or later; make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/python -m codexdht.cli.demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory test
+
+proto: setup
+	for file in identity/key records/envelope messages/discv5; do \
+	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=. codexdht/$$file.proto; done
+
+clean:
+	rm -rf $(VENV) data .mypy_cache .ruff_cache .hypothesis dist

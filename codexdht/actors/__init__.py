@@ -1,0 +1,1 @@
+"""The processes: each actor's shell, and what the shells share."""

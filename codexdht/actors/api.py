@@ -1,0 +1,95 @@
+"""The API actor's process: the user's sockets, and the watch over whoever owns the node."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from codexdht.actors.reactor import Reactor
+from codexdht.actors.users import UsersPort
+from codexdht.api.machine import ApiMachine
+from codexdht.config import Config
+from codexdht.errors import ConfigError
+from codexdht.messages.machine import Machine
+
+log = logging.getLogger(__name__)
+
+_OWNER = "CODEXDHT_OWNER_PID"
+
+
+def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:
+    """Make the API machine and give its reactor the user's sockets."""
+    endpoints = config.api.endpoints or [f"ipc://{config.run_dir}/api.sock"]
+    server_key = _server_key(config, endpoints)
+    _write_supervisor_pid(config.run_dir)
+    machine = ApiMachine(config.api, autostart=config.node.autostart)
+
+    def attach(reactor: Reactor) -> None:
+        if server_key is not None:
+            from codexdht.actors.users import CurvePort
+
+            reactor.ports.append(CurvePort(context, Path(config.api.curve_clients), reactor.poller))
+        reactor.ports.append(UsersPort(context, machine, endpoints, reactor.poller, server_key))
+        _watch_owner(reactor)
+
+    return machine, attach
+
+
+def _server_key(config: Config, endpoints: list[str]) -> tuple[bytes, bytes] | None:
+    """Return the CURVE key pair; raise ConfigError where an endpoint is open to other machines without one."""
+    open_ones = [e for e in endpoints if e.startswith("tcp://") and not _is_loopback(e)]
+    if not config.api.curve_server_key:
+        if open_ones:
+            raise ConfigError(
+                f"api.endpoints: {open_ones[0]!r} is reachable from other machines; set api.curve_server_key and "
+                "api.curve_clients, or listen on tcp://127.0.0.1:…"
+            )
+        return None
+    from zmq.auth import load_certificate
+
+    try:
+        public, secret = load_certificate(config.api.curve_server_key)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"api.curve_server_key: {config.api.curve_server_key}: {error}") from None
+    if secret is None:
+        raise ConfigError(
+            f"api.curve_server_key: {config.api.curve_server_key} holds no secret key (*.key_secret)"
+        )
+    return public, secret
+
+
+def _is_loopback(endpoint: str) -> bool:
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
+    return host.startswith("127.") or host in ("localhost", "[::1]", "::1")
+
+
+def _write_supervisor_pid(run_dir: Path) -> None:
+    """Say whom to stop for the whole node to stop; `codexdht down` reads it."""
+    if "SUPERVISOR_ENABLED" in os.environ:
+        partial = run_dir / ".supervisor.pid"
+        partial.write_text(str(os.getppid()))
+        partial.replace(run_dir / "supervisor.pid")
+
+
+def _watch_owner(reactor: Reactor) -> None:
+    """End the whole node when the process that made it is gone (`new_protocol`)."""
+    owner = int(os.environ.get(_OWNER, "0"))
+    if not owner:
+        return
+
+    def owner_is_gone() -> bool:
+        try:
+            os.kill(owner, 0)
+        except ProcessLookupError:
+            log.warning("owner pid=%d is gone; stopping the node", owner)
+            os.kill(os.getppid(), signal.SIGTERM)
+            return True
+        return False
+
+    reactor.watch(owner_is_gone)

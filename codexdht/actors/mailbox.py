@@ -1,0 +1,80 @@
+"""ZeroMQ between the actors: one PULL inbox of one's own, one PUSH outbox to each of the others.
+
+A batch is one multipart message of two frames: the schema version, and the packed messages (`messages.codec`).
+Sends never block. Batches to an actor that is not running wait in its outbox up to the high-water mark and are
+delivered when it is back (each request in them carries a deadline); what does not fit is dropped and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+
+from codexdht.errors import DecodeError
+from codexdht.messages.codec import decode_batch, encode_batch
+from codexdht.messages.internal import Actor, Message
+
+SCHEMA_VERSION: Final = b"1"
+HIGH_WATER_MARK: Final = 1000
+
+
+class Mailbox:
+    """The ZeroMQ sockets of one actor."""
+
+    def __init__(self, context: zmq.Context[Any], run_dir: Path, actor: Actor) -> None:
+        """Bind the inbox and connect the outboxes; sockets live in run_dir."""
+        self.counters: Counter[str] = Counter()
+        self.inbox = context.socket(zmq.PULL)
+        self.inbox.set(zmq.LINGER, 0)
+        self.inbox.set_hwm(HIGH_WATER_MARK)
+        self.inbox.bind(_address(run_dir, actor))
+        self._outboxes = {
+            other: self._connect(context, run_dir, other) for other in Actor if other is not actor
+        }
+
+    @staticmethod
+    def _connect(context: zmq.Context[Any], run_dir: Path, other: Actor) -> zmq.Socket[bytes]:
+        outbox = context.socket(zmq.PUSH)
+        outbox.set(zmq.LINGER, 200)
+        outbox.set(zmq.RECONNECT_IVL, 10)
+        outbox.set(zmq.RECONNECT_IVL_MAX, 100)
+        outbox.set_hwm(HIGH_WATER_MARK)
+        outbox.connect(_address(run_dir, other))
+        return outbox
+
+    def send(self, to: Actor, messages: list[Message]) -> None:
+        """Send a batch, or count it as dropped."""
+        try:
+            self._outboxes[to].send_multipart(
+                (SCHEMA_VERSION, encode_batch(messages)), zmq.NOBLOCK, copy=True
+            )
+        except zmq.Again:
+            self.counters["mailbox_full"] += len(messages)
+
+    def receive(self) -> list[Message] | None:
+        """Return the messages of one batch, or None if no batch is waiting."""
+        try:
+            frames = self.inbox.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        if len(frames) != 2 or frames[0] != SCHEMA_VERSION:
+            self.counters["mailbox_version"] += 1
+            return []
+        try:
+            return decode_batch(frames[1])
+        except DecodeError:
+            self.counters["mailbox_undecodable"] += 1
+            return []
+
+    def close(self) -> None:
+        """Close the sockets; what was sent last still has a moment to leave."""
+        self.inbox.close()
+        for outbox in self._outboxes.values():
+            outbox.close()
+
+
+def _address(run_dir: Path, actor: Actor) -> str:
+    return f"ipc://{run_dir}/{actor.name.lower()}.sock"

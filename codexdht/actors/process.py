@@ -1,0 +1,109 @@
+"""What every actor's process does before and around its reactor."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from codexdht.actors.log import EventLog, set_level, set_up_logging
+from codexdht.actors.mailbox import Mailbox
+from codexdht.actors.reactor import Reactor
+from codexdht.config import Config, load_config
+from codexdht.errors import EX_CONFIG, StartupError
+from codexdht.messages.internal import Actor
+from codexdht.messages.machine import Machine
+
+log = logging.getLogger(__name__)
+
+_LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes
+_CRASH_PAUSE = 1.0
+
+Shell = Callable[[Config, Any], tuple[Machine, Callable[[Reactor], None]]]
+"""Makes an actor's machine, and the function that gives the reactor its ports."""
+
+
+def run_actor(actor: Actor, shell: Shell) -> int:
+    """Run one actor until it is told to stop. Returns the exit code: 0, or 78 when it cannot start as configured."""
+    started = time.monotonic()
+    name = actor.name.lower()
+    try:
+        config = load_config(environ=os.environ)
+        set_up_logging(name, config.log.level, config.log.format, config.log_dir)
+        _log_crashes(started)
+        with _locked(config.run_dir, name):
+            _run(actor, config, shell)
+    except StartupError as error:
+        sys.stderr.write(f"codexdht {name}: {error}\n")
+        return EX_CONFIG
+    return 0
+
+
+def _log_crashes(started: float) -> None:
+    """Log what nobody caught. A process that crashes at its start pauses: supervisord restarts it at once, and would
+    do so without end."""
+
+    def on_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.error("crashed", exc_info=(kind, error, trace))
+        if time.monotonic() - started < _CRASH_PAUSE:
+            time.sleep(_CRASH_PAUSE)
+
+    sys.excepthook = on_crash
+
+
+def _run(actor: Actor, config: Config, shell: Shell) -> None:
+    context: zmq.Context[Any] = zmq.Context()
+    machine, attach = shell(config, context)
+    mailbox = Mailbox(context, config.run_dir, actor)
+    reactor = Reactor(machine, mailbox, EventLog())
+    attach(reactor)
+    gc.collect()
+    gc.freeze()
+    log.info("started pid=%d", os.getpid())
+    reactor.run(on_hangup=lambda: set_level(load_config(environ=os.environ).log.level))
+    context.term()
+    log.info("stopped")
+
+
+@contextmanager
+def _locked(run_dir: Path, name: str) -> Iterator[None]:
+    """Hold the run directory for this actor, so that two nodes never share one data directory."""
+    _make_run_dir(run_dir)
+    with (run_dir / f"{name}.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise StartupError(
+                f"data directory {run_dir.parent} is in use by another node (its {name} has pid {owner}); "
+                "stop that node or set node.data_dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _make_run_dir(run_dir: Path) -> None:
+    if len(os.fsencode(run_dir)) > _LONGEST_SOCKET_PATH - len("/routing.sock"):
+        raise StartupError(
+            f"run directory {run_dir} is too long for socket names; set node.run_dir to a shorter one"
+        )
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir.chmod(0o700)
+    except OSError as error:
+        raise StartupError(
+            f"cannot use run directory {run_dir}: {error.strerror}; set node.data_dir"
+        ) from None

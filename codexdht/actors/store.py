@@ -1,0 +1,23 @@
+"""The store actor's process: it owns the LMDB environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from codexdht.actors.reactor import Reactor
+from codexdht.config import Config
+from codexdht.entropy import SystemEntropy
+from codexdht.messages.machine import Machine
+from codexdht.store.machine import StoreMachine
+from codexdht.store.lmdb_backend import open_lmdb
+
+STORE_DIR = "store"
+
+
+def shell(config: Config, _: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:
+    """Open the store below the data directory and make its machine. Raises StoreError."""
+    backend = open_lmdb(config.data_dir / STORE_DIR, config.store)
+    return StoreMachine(backend, config.store, SystemEntropy()), lambda _: None

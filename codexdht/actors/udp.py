@@ -1,0 +1,158 @@
+"""The UDP sockets of the wire actor, and the file that its local state survives in."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from codexdht.errors import StartupError
+from codexdht.records import Endpoint
+from codexdht.wire.machine import WireMachine
+
+_DRAIN: Final = 256
+_LARGEST: Final = 65_507
+_BUFFER: Final = 4 * 1024 * 1024
+
+
+class UdpPort:
+    """Binds, serves and closes the sockets as the machine wants them.
+
+    Invariant: what `machine.unsaved_state` holds is on disk before any datagram or message of the same turn leaves, so
+    that no sequence number is ever used twice.
+    """
+
+    def __init__(
+        self,
+        machine: WireMachine,
+        listen: list[Endpoint],
+        state_file: Path,
+        poller: zmq.Poller,
+        *,
+        must_bind: bool,
+    ) -> None:
+        self._machine = machine
+        self._listen = listen
+        self._state_file = state_file
+        self._poller = poller
+        self._must_bind = must_bind
+        self._sockets: list[socket.socket] = []
+        self._by_family: dict[bool, Callable[[bytes, Endpoint], int]] = {}
+
+    def drain(self, now: float) -> bool:
+        """Give the machine up to 256 datagrams of each socket."""
+        receive = self._machine.receive_datagram
+        more = False
+        for sock in self._sockets:
+            recvfrom = sock.recvfrom
+            try:
+                for _ in range(_DRAIN):
+                    data, address = recvfrom(_LARGEST)
+                    receive(data, address[:2], now)
+                more = True
+            except BlockingIOError:
+                continue
+            except OSError:  # an ICMP error of an earlier datagram
+                self._machine.counters["udp_receive_error"] += 1
+        return more
+
+    def flush(self, now: float) -> None:
+        """Save the state, send the datagrams, and bind or close as wanted."""
+        machine = self._machine
+        if machine.unsaved_state is not None:
+            write_durably(self._state_file, machine.unsaved_state)
+            machine.unsaved_state = None
+        if machine.datagrams:
+            self._send(machine.datagrams)
+            machine.datagrams.clear()
+        if machine.wants_socket != bool(self._sockets):
+            self._bind(now) if machine.wants_socket else self._unbind(now)
+            self.flush(now)
+
+    def _send(self, datagrams: list[tuple[bytes, Endpoint]]) -> None:
+        by_family = self._by_family
+        for data, address in datagrams:
+            send = by_family.get(":" in address[0])
+            if send is None:
+                self._machine.counters["udp_no_socket"] += 1
+                continue
+            try:
+                send(data, address)
+            except (
+                OSError
+            ):  # full buffer, no route, and whatever else: the datagram is lost, as on any network
+                self._machine.counters["udp_send_error"] += 1
+
+    def _bind(self, now: float) -> None:
+        try:
+            for endpoint in self._listen:
+                self._sockets.append(bind_udp(endpoint))
+        except OSError as error:
+            self._close_sockets()
+            text = (
+                f"cannot bind udp {endpoint[0]} port {endpoint[1]}: {os.strerror(error.errno or errno.EIO)}"
+            )
+            self._fail(f"{text}; change network.listen or stop what uses it", now)
+            return
+        for sock in self._sockets:
+            self._poller.register(sock.fileno(), zmq.POLLIN)
+            self._by_family[sock.family == socket.AF_INET6] = sock.sendto
+        self._machine.socket_bound([sock.getsockname()[:2] for sock in self._sockets], now)
+
+    def _fail(self, text: str, now: float) -> None:
+        if self._must_bind:
+            raise StartupError(text)
+        self._machine.socket_failed(text, now)
+
+    def _unbind(self, now: float) -> None:
+        self._close_sockets()
+        self._machine.socket_closed(now)
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            if sock.fileno() in dict(self._poller.sockets):
+                self._poller.unregister(sock.fileno())
+            sock.close()
+        self._sockets.clear()
+        self._by_family.clear()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._close_sockets()
+
+
+def bind_udp(endpoint: Endpoint) -> socket.socket:
+    """Return a bound, non-blocking UDP socket. Raises OSError."""
+    family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        sock.setblocking(False)
+        sock.bind(endpoint)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace a file by data so that after a crash at any moment it holds the old content or the new."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

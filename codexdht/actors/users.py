@@ -1,0 +1,127 @@
+"""The user's ROUTER sockets of the API actor, and CURVE on those that are reachable from other machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+from zmq.auth.base import Authenticator
+
+from codexdht.api.machine import ApiMachine
+from codexdht.errors import ConfigError, StartupError
+
+_DRAIN: Final = 64
+_LARGEST: Final = 64 * 1024 * 1024
+
+
+class UsersPort:
+    """Receives requests and sends replies.
+
+    An envelope is the frames up to the empty delimiter, led by the number of the socket that the request came from.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        machine: ApiMachine,
+        endpoints: list[str],
+        poller: zmq.Poller,
+        server_key: tuple[bytes, bytes] | None,
+    ) -> None:
+        """Bind all endpoints; with a server key (public, secret) tcp ones speak CURVE. Raises StartupError."""
+        self._machine = machine
+        self._sockets = [_bind(context, endpoint, server_key) for endpoint in endpoints]
+        for sock in self._sockets:
+            poller.register(sock, zmq.POLLIN)
+
+    def drain(self, now: float) -> bool:
+        """Give the machine up to 64 requests of each socket."""
+        more = False
+        for number, sock in enumerate(self._sockets):
+            for _ in range(_DRAIN):
+                try:
+                    frames = sock.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                self._receive(number, frames, now)
+            else:
+                more = True
+        return more
+
+    def _receive(self, number: int, frames: list[bytes], now: float) -> None:
+        """Split a request at its delimiter. Without one (a bare DEALER) the reply goes back without one, too."""
+        socket_frame = bytes((number,))
+        try:
+            split = frames.index(b"", 1) + 1
+        except ValueError:
+            split = 1
+        self._machine.receive_request((socket_frame, *frames[:split]), frames[split:], now)
+
+    def flush(self, now: float) -> None:
+        """Send the replies; one whose client is gone, or does not read, is dropped and counted."""
+        replies = self._machine.replies
+        for (number, *frames), reply in replies:
+            try:
+                self._sockets[number[0]].send_multipart((*frames, reply), zmq.NOBLOCK)
+            except zmq.ZMQError:
+                self._machine.counters["reply_undeliverable"] += 1
+        replies.clear()
+
+    def close(self) -> None:
+        """Close the sockets; replies sent last have a moment to leave."""
+        for sock in self._sockets:
+            sock.close()
+
+
+def _bind(
+    context: zmq.Context[Any], endpoint: str, server_key: tuple[bytes, bytes] | None
+) -> zmq.Socket[bytes]:
+    sock = context.socket(zmq.ROUTER)
+    sock.set(zmq.LINGER, 500)
+    sock.set(zmq.ROUTER_MANDATORY, 1)
+    sock.set(zmq.MAXMSGSIZE, _LARGEST)
+    if server_key is not None and endpoint.startswith("tcp://"):
+        sock.set(zmq.CURVE_SERVER, 1)
+        sock.set(zmq.CURVE_PUBLICKEY, server_key[0])
+        sock.set(zmq.CURVE_SECRETKEY, server_key[1])
+    if ":::" in endpoint or "[" in endpoint:
+        sock.set(zmq.IPV6, 1)
+    try:
+        sock.bind(endpoint)
+    except zmq.ZMQError as error:
+        sock.close()
+        raise StartupError(f"cannot bind api endpoint {endpoint}: {error}; change api.endpoints") from None
+    return sock
+
+
+class CurvePort:
+    """Answers ZeroMQ's question whether a client's CURVE key is allowed (RFC 27), inside the reactor's loop."""
+
+    def __init__(self, context: zmq.Context[Any], clients_dir: Path, poller: zmq.Poller) -> None:
+        """Allow the public keys (`*.key` files as `zmq.auth` writes them) in a directory. Raises ConfigError."""
+        if not any(clients_dir.glob("*.key")):
+            raise ConfigError(f"api.curve_clients: {clients_dir} holds no public key (*.key) of a client")
+        self._authenticator = Authenticator(context)
+        self._authenticator.start()
+        self._authenticator.configure_curve(domain="*", location=str(clients_dir))
+        self._socket = self._authenticator.zap_socket
+        poller.register(self._socket, zmq.POLLIN)
+
+    def drain(self, now: float) -> bool:
+        """Answer what was asked. The authenticator's coroutine never suspends: all it does is in memory."""
+        assert self._socket is not None
+        while self._socket.poll(0):
+            request = self._authenticator.handle_zap_message(self._socket.recv_multipart())
+            try:
+                request.send(None)
+            except StopIteration:
+                continue
+        return False
+
+    def flush(self, now: float) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Close the authenticator's socket."""
+        self._authenticator.stop()

@@ -1,0 +1,46 @@
+"""The wire actor's process: key, local state, UDP sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from codexdht.actors.keyfile import load_or_create_key
+from codexdht.actors.reactor import Reactor
+from codexdht.actors.udp import UdpPort
+from codexdht.config import Config
+from codexdht.entropy import SystemEntropy
+from codexdht.errors import DecodeError, StartupError
+from codexdht.messages.machine import Machine
+from codexdht.wire.local import LocalState, decode_state
+from codexdht.wire.machine import WireMachine
+
+STATE_FILE = "wire.state"
+
+
+def shell(config: Config, _: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:
+    """Make the wire machine and give its reactor the UDP sockets."""
+    entropy = SystemEntropy()
+    key = load_or_create_key(config.key_file, entropy)
+    state_file = config.data_dir / STATE_FILE
+    machine = WireMachine(key, _load_state(state_file), config.wire, entropy)
+
+    def attach(reactor: Reactor) -> None:
+        port = UdpPort(machine, config.listen, state_file, reactor.poller, must_bind=config.node.autostart)
+        reactor.ports.append(port)
+
+    return machine, attach
+
+
+def _load_state(path: Path) -> LocalState:
+    """Return what the last run left. Raises StartupError where that cannot be read: a record of a lower seq than
+    the last would be ignored by everyone who has seen that."""
+    try:
+        return decode_state(path.read_bytes())
+    except FileNotFoundError:
+        return LocalState()
+    except (OSError, DecodeError) as error:
+        raise StartupError(f"{path}: the node's last records cannot be read ({error}); restore it, or remove it") from None

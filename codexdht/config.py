@@ -1,0 +1,226 @@
+"""The configuration: one TOML file, every key overridable from the environment, validated at once.
+
+`CODEXDHT_CONFIG` names the file; `CODEXDHT_SECTION__KEY` overrides one key of it. A value from the environment is text: numbers
+and booleans are read from it, lists are separated by commas (or written as in TOML).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
+
+import msgspec
+
+from codexdht.api.settings import ApiSettings
+from codexdht.errors import ConfigError, InvalidParams, InvalidRecord
+from codexdht.records import Endpoint, SignedPeerRecord, endpoint_of, parse_address, record_from_uri
+from codexdht.routing.settings import RoutingSettings
+from codexdht.store.settings import StoreSettings
+from codexdht.wire.local import parse_listen
+from codexdht.wire.settings import WireSettings
+
+FILE_VARIABLE: Final = "CODEXDHT_CONFIG"
+_PREFIX: Final = "CODEXDHT_"
+_NOT_SETTINGS: Final = frozenset({FILE_VARIABLE, "CODEXDHT_PYTHON", "CODEXDHT_OWNER_PID", "CODEXDHT_VECTORS"})
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section `node`."""
+
+    data_dir: str = "data"
+    """Where the node keeps what survives it: key, records, store. Relative to where supervisord was started."""
+    key_file: str = ""
+    """The identity key, 64 hexadecimal digits; made on the first run. Empty: key in data_dir."""
+    run_dir: str = ""
+    """The actors' sockets and locks; entered by this user alone. At most 86 bytes long. Empty: run in data_dir."""
+    autostart: bool = True
+    """Open and start by itself. False leaves that to the API's open and start."""
+
+
+class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section `network`: what concerns several actors, or a person who sets up a node."""
+
+    bootstrap: list[str]
+    """Records (spr:…) of the nodes to join the network by. It must be given; an empty list starts a network."""
+    listen: Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)]
+    """UDP multiaddresses to bind, IPv4 and IPv6. Port 0 takes any free port."""
+    announce: Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)] = ["auto"]
+    """UDP multiaddresses that others reach this node at. "auto": the listen addresses if they name a host, and then the
+    address that a majority of peers sees."""
+    client_mode: bool = False
+    """Ask, but do not serve, and be in nobody's routing table."""
+    ip_limits: Literal["public", "all", "off"] = "public"
+    """Whom the limits per address and network concern: "public" addresses only, "all", or nobody ("off")."""
+
+
+SHARED: Final = {
+    "wire": frozenset({"listen", "announce", "client_mode", "ip_limits"}),
+    "routing": frozenset({"client_mode", "ip_limits", "announce"}),
+    "store": frozenset({"ip_limits"}),
+    "api": frozenset({"client_mode"}),
+}
+"""Settings of actors that section `network` gives; they are not set in the actors' own sections."""
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section `log`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """debug, info, warning or error. SIGHUP to an actor reads it from the file again."""
+    format: Literal["text", "json"] = "text"
+    """text is key=value; json is an object a line."""
+    directory: str = ""
+    """Write here, to a file an actor, rotated at 10 MB with 5 old ones kept. Empty: to standard error."""
+
+
+class Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file as a whole."""
+
+    node: NodeConfig = NodeConfig()
+    network: NetworkConfig
+    wire: WireSettings = WireSettings()
+    routing: RoutingSettings = RoutingSettings()
+    store: StoreSettings = StoreSettings()
+    api: ApiSettings = ApiSettings()
+    log: LogConfig = LogConfig()
+
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+class Config:
+    """A validated configuration: the sections, and what follows from them."""
+
+    def __init__(self, sections: Sections, source: str) -> None:
+        """Raises ConfigError, naming source, when an address or a record in it does not hold."""
+        self.node = sections.node
+        self.network = sections.network
+        self.log = sections.log
+        self._source = source
+        self.listen: list[Endpoint] = [self._listen(text) for text in self.network.listen]
+        self.bootstrap: list[SignedPeerRecord] = [self._bootstrap(uri) for uri in self.network.bootstrap]
+        self._check_announce()
+        self.wire = self._with_shared("wire", sections.wire)
+        self.routing = self._with_shared("routing", sections.routing)
+        self.store = self._with_shared("store", sections.store)
+        self.api = self._with_shared("api", sections.api)
+        self.data_dir = Path(self.node.data_dir).expanduser().absolute()
+        self.run_dir = Path(self.node.run_dir).expanduser().absolute() if self.node.run_dir else self.data_dir / "run"
+        self.key_file = Path(self.node.key_file).expanduser() if self.node.key_file else self.data_dir / "key"
+        self.log_dir = Path(self.log.directory).expanduser() if self.log.directory else None
+
+    def _with_shared(self, section: str, settings: _S) -> _S:
+        """Return an actor's settings with those of section `network` that it has a field for."""
+        network = {name: getattr(self.network, name) for name in self.network.__struct_fields__}
+        if network["announce"] == ["auto"]:
+            network["announce"] = "auto"
+        shared = SHARED[section].intersection(settings.__struct_fields__)
+        return msgspec.structs.replace(settings, **{name: network[name] for name in shared})
+
+    def _check_announce(self) -> None:
+        for text in self.network.announce if self.network.announce != ["auto"] else []:
+            try:
+                data = parse_address(text)
+            except InvalidParams as error:
+                raise ConfigError(f"{self._source}: network.announce: {error}") from None
+            if endpoint_of(data.removesuffix(b"\0\0") + b"\0\1" if data.endswith(b"\0\0") else data) is None:
+                raise ConfigError(
+                    f"{self._source}: network.announce: found {text!r}, expected an address that others can reach: "
+                    "/ip4|ip6/…/udp/…"
+                )
+
+    def _listen(self, text: str) -> Endpoint:
+        try:
+            return parse_listen(text)
+        except ConfigError as error:
+            raise ConfigError(f"{self._source}: network.listen: {error}") from None
+
+    def _bootstrap(self, uri: str) -> SignedPeerRecord:
+        try:
+            record = record_from_uri(uri)
+        except InvalidRecord as error:
+            raise ConfigError(f"{self._source}: network.bootstrap: found {uri[:24]!r}…: {error}") from None
+        if record.endpoint is None:
+            raise ConfigError(f"{self._source}: network.bootstrap: {uri[:24]!r}… holds no UDP address")
+        return record
+
+
+def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the configuration in a file (default: $CODEXDHT_CONFIG, else config/codexdht.toml) and the environment.
+
+    Raises ConfigError: one line with file or variable, key, what was found and what is expected.
+    """
+    file = path or Path(environ.get(FILE_VARIABLE, "config/codexdht.toml"))
+    values = _read(file)
+    sources = _override(values, environ)
+    _check_shared(values, sources, file)
+    try:
+        sections = msgspec.convert(values, Sections, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), values, sources, str(file))) from None
+    return Config(sections, str(file))
+
+
+def _check_shared(values: dict[str, Any], sources: dict[str, str], file: Path) -> None:
+    for section, keys in SHARED.items():
+        table = values.get(section, {})
+        for key in sorted(keys.intersection(table if isinstance(table, dict) else ())):
+            source = sources.get(f"{section}.{key}", file)
+            raise ConfigError(f"{source}: {section}.{key}: found {table[key]!r}, expected in section network instead")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: cannot be read: {error.strerror}; set {FILE_VARIABLE} or --config"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: is not TOML: {error}") from None
+
+
+def _override(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Put the environment's settings into values; return the variable that each overridden key came from."""
+    sources: dict[str, str] = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(_PREFIX) or variable in _NOT_SETTINGS:
+            continue
+        section, separator, key = variable.removeprefix(_PREFIX).lower().partition("__")
+        if not separator or section not in Sections.__struct_fields__:
+            known = ", ".join(Sections.__struct_fields__)
+            raise ConfigError(
+                f"environment: {variable}: expected {_PREFIX}SECTION__KEY with a section of {known}"
+            )
+        values.setdefault(section, {})[key] = _parse(section, key, text)
+        sources[f"{section}.{key}"] = variable
+    return sources
+
+
+def _parse(section: str, key: str, text: str) -> Any:
+    """Read a value from text: a list where the key holds one; msgspec reads numbers and booleans from text itself."""
+    hint = get_type_hints(get_type_hints(Sections)[section]).get(key)
+    if not str(hint).startswith("list") and text[:1] not in ("[", "{"):
+        return text
+    if text[:1] in ("[", "{"):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _explain(error: str, values: dict[str, Any], sources: dict[str, str], file: str) -> str:
+    """Turn msgspec's "Expected …, got … - at `$.section.key`" into one line of file, key, found, expected."""
+    problem, _, path = error.partition(" - at ")
+    keys = path.strip("`").removeprefix("$.").split(".") if path else []
+    found: Any = values
+    for key in keys:
+        found = found.get(key.split("[")[0], "nothing") if isinstance(found, dict) else found
+    where = ".".join(keys)
+    source = sources.get(where, file)
+    shown = f": found {found!r}" if keys and not isinstance(found, dict) else ""
+    return f"{source}: {where or 'file'}{shown}: {problem[0].lower()}{problem[1:]}"

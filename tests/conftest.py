@@ -1,0 +1,48 @@
+"""What several test packages share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from codexdht.node import Node, new_protocol
+
+settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("suite")
+
+StartNode = Callable[..., Node]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder with a name short enough for sockets in it."""
+    path = Path(tempfile.mkdtemp(prefix="cdx-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def start_node(folder: Path) -> Iterator[StartNode]:
+    """Starts supervised nodes on free ports of loopback, and ends them with the test."""
+    nodes: list[Node] = []
+
+    def start(name: str = "a", bootstrap: list[str] | None = None, **settings: object) -> Node:
+        node = new_protocol(
+            listen="/ip4/127.0.0.1/udp/0",
+            bootstrap=bootstrap or [],
+            data_dir=folder / name,
+            settings={key.replace("__", "."): value for key, value in settings.items()},
+        )
+        nodes.append(node)
+        node.open()
+        node.start()
+        return node
+
+    yield start
+    for node in nodes:
+        node.close_wait()

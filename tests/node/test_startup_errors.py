@@ -1,0 +1,136 @@
+"""What keeps an actor from starting: one clear line, exit code 78, and no restart."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from codexdht.node import node_environment, shipped_file, supervisor_command
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    values = {
+        "CODEXDHT_CONFIG": str(shipped_file("config/codexdht.toml")),
+        "CODEXDHT_NODE__DATA_DIR": str(folder / "node"),
+        "CODEXDHT_NETWORK__LISTEN": "/ip4/127.0.0.1/udp/0",
+        **settings,
+    }
+    return {k: v for k, v in os.environ.items() if not k.startswith("CODEXDHT_")} | values
+
+
+def run(actor: str, environ: dict[str, str]) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "codexdht.actors", actor],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stderr
+
+
+def assert_refused(actor: str, environ: dict[str, str], *parts: str) -> None:
+    code, text = run(actor, environ)
+    last = text.strip().splitlines()[-1]
+    assert code == 78, text
+    assert "Traceback" not in text
+    assert last.startswith(f"codexdht {actor}: ")
+    for part in parts:
+        assert part in last
+
+
+@pytest.mark.parametrize("actor", ["wire", "routing", "store", "api"])
+def test_a_wrong_value_is_named_with_file_key_found_and_expected(folder: Path, actor: str) -> None:
+    """Every actor says the same of a bad configuration."""
+    assert_refused(
+        actor,
+        environment(folder, CODEXDHT_LOG__LEVEL="loud"),
+        "CODEXDHT_LOG__LEVEL: log.level: found 'loud'",
+        "invalid enum value",
+    )
+
+
+def test_a_missing_bootstrap_list_is_an_error(folder: Path) -> None:
+    """An empty list starts a network; none at all is a mistake."""
+    config = folder / "node.toml"
+    config.write_text('[network]\nlisten = ["/ip4/127.0.0.1/udp/0"]\n')
+    assert_refused("wire", environment(folder, CODEXDHT_CONFIG=str(config)), "node.toml", "`bootstrap`")
+
+
+def test_a_taken_port_is_said(folder: Path) -> None:
+    """A node that is to start by itself and cannot bind ends with the address and the way out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        environ = environment(folder, CODEXDHT_NETWORK__LISTEN=f"/ip4/127.0.0.1/udp/{port}")
+        command = supervisor_command(node_environment(None, environ)[1])
+        with subprocess.Popen(
+            command, env=environ | {"CODEXDHT_PYTHON": sys.executable}, stderr=subprocess.PIPE
+        ) as node:
+            for line in node.stderr:
+                if b"cannot bind" in line:
+                    break
+            assert (
+                f"udp 127.0.0.1 port {port}: Address already in use; change network.listen".encode() in line
+            )
+            node.terminate()
+
+
+def test_an_unreadable_key_is_said(folder: Path) -> None:
+    """The wire does not make a new key in place of one that does not hold."""
+    key = folder / "key"
+    key.write_text("not a key")
+    assert_refused(
+        "wire", environment(folder, CODEXDHT_NODE__KEY_FILE=str(key)), str(key), "64 hexadecimal digits"
+    )
+
+
+def test_a_data_directory_in_use_is_said(folder: Path) -> None:
+    """The second actor of a kind names the directory and the process that holds it."""
+    environ = environment(folder)
+    with subprocess.Popen(
+        [sys.executable, "-m", "codexdht.actors", "store"], env=environ, stderr=subprocess.PIPE
+    ) as first:
+        assert b"started" in first.stderr.readline()
+        assert_refused("store", environ, "is in use by another node", f"pid {first.pid}")
+        first.terminate()
+    assert first.returncode == 0
+
+
+def test_a_run_directory_too_long_for_sockets_is_said(folder: Path) -> None:
+    """ZeroMQ's own message would not say which setting to change."""
+    assert_refused(
+        "api", environment(folder, CODEXDHT_NODE__DATA_DIR=str(folder / ("x" * 120))), "set node.run_dir"
+    )
+
+
+def test_an_open_endpoint_without_keys_is_refused(folder: Path) -> None:
+    """A tcp endpoint that others can reach needs CURVE."""
+    assert_refused(
+        "api", environment(folder, CODEXDHT_API__ENDPOINTS="tcp://0.0.0.0:0"), "api.curve_server_key"
+    )
+
+
+def test_supervisord_does_not_restart_on_a_configuration_error(folder: Path) -> None:
+    """Each actor is started once, and once only."""
+    environ = environment(folder, CODEXDHT_LOG__LEVEL="loud", CODEXDHT_PYTHON=sys.executable)
+    good = environment(folder)
+    command = supervisor_command(node_environment(None, good)[1])
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE) as supervisor:
+        seen = [supervisor.stderr.readline() for _ in range(4)]
+        assert all(b"log.level: found 'loud'" in line for line in seen)
+        process = psutil.Process(supervisor.pid)
+        gone, alive = psutil.wait_procs(process.children(), timeout=5)
+        assert alive == []
+        os.set_blocking(supervisor.stderr.fileno(), False)
+        with pytest.raises(subprocess.TimeoutExpired):
+            supervisor.wait(2)  # two turns of supervisord, in which it would have started them again
+        assert process.children() == []
+        assert supervisor.stderr.read() in (b"", None)
+        supervisor.terminate()

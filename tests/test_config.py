@@ -1,0 +1,122 @@
+"""The configuration: the shipped file, the environment, and every way to be wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from codexdht.config import SHARED, Sections, load_config
+from codexdht.errors import ConfigError
+from codexdht.identity import PrivateKey
+from codexdht.node import shipped_file
+from codexdht.records import parse_address, sign_record
+
+SHIPPED = shipped_file("config/codexdht.toml")
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "node.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_shipped_file_names_every_key_with_its_default() -> None:
+    """Nothing can be configured that the file does not show, and what it shows is what holds without it."""
+    values = tomllib.loads(SHIPPED.read_text())
+    shipped = msgspec.convert(values, Sections)
+    needed = {"network": {"bootstrap": shipped.network.bootstrap, "listen": shipped.network.listen}}
+    assert shipped == msgspec.convert(needed, Sections)
+    for section, struct in ((name, getattr(shipped, name)) for name in Sections.__struct_fields__):
+        assert set(values[section]) == set(struct.__struct_fields__) - SHARED.get(section, set()), section
+
+
+def test_the_environment_overrides_each_kind_of_value() -> None:
+    """Text, numbers, booleans and lists can be given as environment variables."""
+    config = load_config(
+        SHIPPED,
+        {
+            "CODEXDHT_NODE__DATA_DIR": "/tmp/x",
+            "CODEXDHT_WIRE__SESSIONS": "17",
+            "CODEXDHT_NODE__AUTOSTART": "false",
+            "CODEXDHT_NETWORK__LISTEN": "/ip4/127.0.0.1/udp/1,/ip6/::1/udp/2",
+        },
+    )
+    assert config.data_dir == Path("/tmp/x")
+    assert config.wire.sessions == 17
+    assert config.node.autostart is False
+    assert config.listen == [("127.0.0.1", 1), ("::1", 2)]
+
+
+def test_a_list_may_be_written_as_in_toml() -> None:
+    """So that values with commas can be given, and an empty list."""
+    assert load_config(SHIPPED, {"CODEXDHT_NETWORK__BOOTSTRAP": "[]"}).bootstrap == []
+    assert load_config(SHIPPED, {"CODEXDHT_NETWORK__BOOTSTRAP": ""}).bootstrap == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[network\n", ["node.toml", "is not TOML"]),
+        ('[network]\nbootstrap = []\nlisten = ["x"]\n', ["network.listen", "'x' is not a multiaddress"]),
+        ("[network]\nbootstrap = []\nlisten = 5\n", ["network.listen", "found 5", "expected `array`"]),
+        ("[network]\nbootstrap = []\nlisten = []\n", ["network.listen", "found []", "length >= 1"]),
+        (
+            '[network]\nbootstrap = ["spr:x"]\nlisten = ["/ip4/0.0.0.0/udp/1"]\n',
+            ["network.bootstrap", "spr:x"],
+        ),
+        ('[network]\nbootstrap = []\nlisten = ["/ip4/1.2.3.4/tcp/1"]\n', ["network.listen", "a UDP address"]),
+        (
+            '[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1"]\nannounce = ["/ip4/0.0.0.0/udp/1"]\n',
+            ["network.announce", "an address that others can reach"],
+        ),
+        (
+            '[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1"]\nspeed = 1\n',
+            ["network", "unknown field `speed`"],
+        ),
+        ("[nettwork]\n", ["unknown field `nettwork`"]),
+        (
+            '[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1"]\n[wire]\nip_limits = "off"\n',
+            ["wire.ip_limits", "in section network"],
+        ),
+    ],
+)
+def test_a_wrong_file_is_explained_in_one_line(folder: Path, text: str, parts: list[str]) -> None:
+    """File, key, what was found, what is expected."""
+    with pytest.raises(ConfigError) as error:
+        load_config(write(folder, text), {})
+    for part in parts:
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "part"),
+    [
+        ("CODEXDHT_WIRE__SESSIONS", "many", "wire.sessions: found 'many': expected `int`"),
+        ("CODEXDHT_WIRE__SESSIONS", "0", "wire.sessions: found '0': expected `int` >= 1"),
+        ("CODEXDHT_WIER__SESSIONS", "1", "with a section of node, network, wire"),
+        ("CODEXDHT_SESSIONS", "1", "expected CODEXDHT_SECTION__KEY"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str, part: str) -> None:
+    """The message names the variable, not the file."""
+    with pytest.raises(ConfigError) as error:
+        load_config(SHIPPED, {variable: value})
+    assert variable in str(error.value)
+    assert part in str(error.value)
+
+
+def test_a_missing_file_is_said(folder: Path) -> None:
+    """With the ways to name another."""
+    with pytest.raises(ConfigError, match=r"none.toml: cannot be read: .*CODEXDHT_CONFIG or --config"):
+        load_config(folder / "none.toml", {})
+
+
+def test_a_bootstrap_record_without_a_udp_address_is_refused(folder: Path) -> None:
+    """It could never be asked."""
+    record = sign_record(PrivateKey(b"\x01" * 32), 1, [parse_address("/ip4/1.2.3.4/tcp/80")])
+    with pytest.raises(ConfigError, match="holds no UDP address"):
+        load_config(SHIPPED, {"CODEXDHT_NETWORK__BOOTSTRAP": record.uri})
