@@ -1,0 +1,231 @@
+"""The store's tables in an LMDB environment; the only module that imports lmdb.
+
+Durability. LMDB never overwrites a page that the last commit refers to. A commit writes the new pages, syncs them,
+and then writes a new root with a synchronous write. With its default flags, used here, a killed process or machine
+therefore finds exactly the last finished commit. A write transaction stays open from the first change after a
+commit until the next commit, and reads go through it, so that what is not on disk yet is visible already; without
+one, reads share a read transaction until `release`.
+
+Room. The map is larger than what the store may use (`max_bytes`) by a reserve, because deleting needs new pages, too. A
+snapshot held for long by another process (a backup) can use that reserve up; then, as on a full disk, NoRoom is
+raised.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import Final, NoReturn
+
+import lmdb
+
+from codexdht.errors import StoreError
+from codexdht.store.backend import NoRoom, Row, Table
+
+_DATA_FILE: Final = "data.mdb"
+_OWNER_FILE: Final = "owner.lock"
+_MIN_RESERVE: Final = 8 * 1024 * 1024
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_ADVICE: Final = "move it away and start again with an empty store, or put back a copy of it"
+
+
+class LmdbBackend:
+    """See `Backend`. At most one of `_writer` and `_reader`, the open transactions, is not None."""
+
+    def __init__(self, path: Path, map_size: int, *, read_only: bool = False) -> None:
+        """Open the environment in a directory, which is made if it is missing (unless read_only).
+
+        Raises StoreError when it is damaged, in use by another process (unless read_only), or not accessible.
+        """
+        self.path = path
+        self._map_size = map_size
+        self._read_only = read_only
+        self._owner = None if read_only else _own(path)
+        self._writer: lmdb.Transaction[bytes] | None = None
+        self._reader: lmdb.Transaction[bytes] | None = None
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self._env = lmdb.open(
+                str(self.path),
+                map_size=self._map_size,
+                max_dbs=len(Table),
+                max_spare_txns=1,
+                readahead=False,
+                readonly=self._read_only,
+                create=not self._read_only,
+                mode=0o600,
+            )
+            self._check_size()
+            self._dbs = [
+                self._env.open_db(t.name.lower().encode(), create=not self._read_only) for t in Table
+            ]
+        except lmdb.Error as error:
+            self._give_up(error)
+
+    def _check_size(self) -> None:
+        """Refuse a truncated file: reading pages that are not there would kill the process (SIGBUS)."""
+        expected = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        size = self.file_bytes()
+        if 0 < size < expected:
+            raise StoreError(
+                f"{self.path / _DATA_FILE} is damaged: it has {size} bytes of {expected}; {_ADVICE}"
+            )
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """See `Backend`."""
+        try:
+            value: bytes | None = (self._writer or self._reader or self._read()).get(
+                key, None, self._dbs[table]
+            )
+        except lmdb.Error as error:
+            self._give_up(error)
+        return value
+
+    def range(self, table: Table, start: bytes, end: bytes, limit: int) -> list[Row]:
+        """See `Backend`."""
+        rows: list[Row] = []
+        try:
+            cursor = (self._writer or self._reader or self._read()).cursor(self._dbs[table])
+            if cursor.set_range(start):
+                for row in cursor:
+                    if row[0] >= end or len(rows) == limit:
+                        break
+                    rows.append(row)
+        except lmdb.Error as error:
+            self._give_up(error)
+        return rows
+
+    def count(self, table: Table) -> int:
+        """See `Backend`."""
+        try:
+            entries: int = (self._writer or self._reader or self._read()).stat(self._dbs[table])["entries"]
+        except lmdb.Error as error:
+            self._give_up(error)
+        return entries
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        """See `Backend`."""
+        try:
+            txn = self._writer or self._write()
+            txn.put(key, value, True, True, False, self._dbs[table])
+        except lmdb.Error as error:
+            self._give_up(error)
+
+    def delete(self, table: Table, key: bytes) -> bool:
+        """See `Backend`."""
+        try:
+            txn = self._writer or self._write()
+            found: bool = txn.delete(key, b"", self._dbs[table])
+        except lmdb.Error as error:
+            self._give_up(error)
+        return found
+
+    def commit(self) -> None:
+        """See `Backend`."""
+        txn, self._writer = self._writer, None
+        try:
+            if txn is not None:
+                txn.commit()
+        except lmdb.Error as error:
+            self._give_up(error)
+
+    def rollback(self) -> None:
+        """See `Backend`. A failed write of the root page has put the environment out of use: it is opened anew."""
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+        try:
+            self._read()
+        except lmdb.Error:
+            self._reader = None
+            self._env.close()
+            self._open()
+        self.release()
+
+    def release(self) -> None:
+        """See `Backend`."""
+        if self._reader is not None:
+            self._reader.abort()
+            self._reader = None
+
+    def used_bytes(self) -> int:
+        """See `Backend`."""
+        try:
+            txn = self._writer or self._reader or self._read()
+            stats = [txn.stat(db) for db in self._dbs]
+        except lmdb.Error as error:
+            self._give_up(error)
+        pages: int = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+        return pages * int(stats[0]["psize"])
+
+    def file_bytes(self) -> int:
+        """See `Backend`."""
+        return (self.path / _DATA_FILE).stat().st_size
+
+    def copy_compacted(self, target: Path) -> None:
+        """Write a copy without free pages into an existing empty directory, also of a store in use."""
+        try:
+            self._env.copy(str(target), compact=True)
+        except lmdb.Error as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        """See `Backend`."""
+        self.release()
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+        self._env.close()
+        if self._owner is not None:
+            os.close(self._owner)
+            self._owner = None
+
+    def _read(self) -> lmdb.Transaction[bytes]:
+        self._reader = self._env.begin()
+        return self._reader
+
+    def _write(self) -> lmdb.Transaction[bytes]:
+        self.release()
+        self._writer = self._env.begin(write=True)
+        return self._writer
+
+    def _give_up(self, error: lmdb.Error) -> NoReturn:
+        if isinstance(error, lmdb.MapFullError) or error.code in _NO_ROOM:
+            raise NoRoom(f"no room for the store in {self.path}: {error}") from None
+        if isinstance(error, lmdb.VersionMismatchError):
+            raise StoreError(f"{self.path / _DATA_FILE} was written by another version of LMDB") from None
+        if error.code in (errno.ENOENT, errno.EACCES, errno.EPERM):
+            raise StoreError(f"cannot open the store in {self.path}: {os.strerror(error.code)}") from None
+        raise StoreError(f"{self.path / _DATA_FILE} is damaged ({error}); {_ADVICE}") from None
+
+
+def _own(path: Path) -> int:
+    """Make the directory and lock it for this process; the lock ends with the process."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = os.open(path / _OWNER_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot open the store in {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(owner)
+        raise StoreError(f"the store in {path} is in use by another process: stop that node first") from None
+    return owner
+
+
+def open_lmdb(path: Path | str, max_bytes: int) -> LmdbBackend:
+    """Open the tables for writing, with room for max_bytes and a reserve. Raises StoreError."""
+    return LmdbBackend(Path(path), max_bytes + max(_MIN_RESERVE, max_bytes // 16))
+
+
+def open_readonly(path: Path | str) -> LmdbBackend:
+    """Open the tables for reading, also while a node uses them. Raises StoreError."""
+    directory = Path(path)
+    if not (directory / _DATA_FILE).is_file():
+        raise StoreError(f"there is no store in {directory}")
+    return LmdbBackend(directory, 0, read_only=True)
