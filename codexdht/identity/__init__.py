@@ -24,6 +24,7 @@ from codexdht.identity.ids import (
 from codexdht.identity.keys import (
     PrivateKey,
     decode_public_key,
+    decode_public_key_unchecked,
     encode_public_key,
     verify,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "NodeId",
     "PrivateKey",
     "decode_public_key",
+    "decode_public_key_unchecked",
     "distance",
     "encode_public_key",
     "id_at_distance",

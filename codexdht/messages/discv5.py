@@ -22,6 +22,7 @@ MAX_DATAGRAM: Final = 1280
 MAX_PLAINTEXT: Final = MAX_DATAGRAM - 16 - 23 - 32 - 16
 """What fits into an ordinary packet beside iv, static header, authdata and tag: 1193 bytes."""
 _ID_SIZE: Final = 32
+_ID_FIELD: Final = b"\x0a\x20"
 _MAX_TOTAL: Final = 2**32 - 1
 
 
@@ -52,13 +53,9 @@ RESPONSE_TO: Final[dict[int, int]] = {
 """ADD_PROVIDER is missing on purpose: no response to it exists."""
 
 
-class Outer(NamedTuple):
-    """A decrypted message: kind, request id (0 to 8 bytes), undecoded body, client mode of its sender."""
-
-    kind: int
-    request_id: bytes
-    body: bytes
-    client_mode: bool
+Outer = tuple[int, bytes, bytes, bool]
+"""A decrypted message: kind, request id (0 to 8 bytes), undecoded body, client mode of its sender. A plain tuple, as
+one is made for every packet: a named one takes 0.3 us more."""
 
 
 class Pong(NamedTuple):
@@ -93,11 +90,12 @@ class TalkRequest(NamedTuple):
 _STARTS: Final = {
     (kind, size): bytes((kind, 0x0A, size)) for kind in KINDS for size in range(MAX_REQUEST_ID + 1)
 }
+_BODY_AT: Final = {start: 3 + start[2] for start in _STARTS.values()}
+"""The first three bytes of every message as deployed peers write it, and the offset of its body field."""
 _SHORT: Final = tuple(b"\x12" + bytes((size,)) for size in range(128))
 _SERVER_MODE: Final = b"\x18\x00"
 _CLIENT_MODE: Final = b"\x18\x01"
 _MODES: Final = (_SERVER_MODE, _CLIENT_MODE)
-_KIND_OF_START: Final = frozenset(_STARTS.values())
 
 
 def _varint(value: int) -> bytes:
@@ -110,34 +108,29 @@ def _varint(value: int) -> bytes:
 
 
 def encode_outer(kind: int, request_id: bytes, body: bytes, client_mode: bool) -> bytes:
-    """Return the plaintext of a message. Written out by hand: 0.4 us, where protobuf takes 1.3."""
+    """Return the plaintext of a message. Put together by hand: 0.4 us, where protobuf takes 1.3."""
     size = len(body)
     length = _SHORT[size] if size < 128 else b"\x12" + _varint(size)
-    return (
-        _STARTS[kind, len(request_id)]
-        + request_id
-        + length
-        + body
-        + (_CLIENT_MODE if client_mode else _SERVER_MODE)
-    )
+    mode = _CLIENT_MODE if client_mode else _SERVER_MODE
+    return _STARTS[kind, len(request_id)] + request_id + length + body + mode
 
 
 def decode_outer(plaintext: bytes) -> Outer:
     """Return the parts of a plaintext. Raises DecodeError, also for reserved and unknown kinds.
 
-    Messages just as deployed peers write them, with a body under 128 bytes, are taken apart here: 0.6 us, where
-    protobuf takes 1.6. All others are left to protobuf.
+    Messages just as deployed peers write them are taken apart here: 0.7 us, where protobuf takes 1.6. The body's
+    length field must be the one that leaves two bytes behind the body, for the client mode. All else is left to
+    protobuf.
     """
-    if plaintext[-2:] in _MODES and plaintext[1:2] == b"\x0a":
-        body_at = plaintext[2] + 5
-        start = plaintext[:3]
-        if (
-            start in _KIND_OF_START
-            and len(plaintext) > body_at
-            and plaintext[body_at - 2] == 0x12
-            and plaintext[body_at - 1] == len(plaintext) - body_at - 2 < 128
-        ):
-            return Outer(plaintext[0], plaintext[3 : body_at - 2], plaintext[body_at:-2], plaintext[-1] == 1)
+    at = _BODY_AT.get(plaintext[:3])
+    mode = plaintext[-2:]
+    if at is not None and mode in _MODES:
+        size = len(plaintext) - at - 4
+        if 0 <= size < 128:
+            if plaintext[at : at + 2] == _SHORT[size]:
+                return plaintext[0], plaintext[3:at], plaintext[at + 2 : -2], mode == _CLIENT_MODE
+        elif size > 128 and plaintext[at : at + 3] == b"\x12" + _varint(size - 1):
+            return plaintext[0], plaintext[3:at], plaintext[at + 3 : -2], mode == _CLIENT_MODE
     return _decode_any_outer(plaintext)
 
 
@@ -148,19 +141,20 @@ def _decode_any_outer(plaintext: bytes) -> Outer:
     request_id = message.request_id
     if len(request_id) > MAX_REQUEST_ID or not message.HasField("request_id") or not message.HasField("body"):
         raise DecodeError("bad message")
-    return Outer(plaintext[0], request_id, message.body, message.client_mode == 1)
+    return plaintext[0], request_id, message.body, message.client_mode == 1
 
 
 def encode_ping(seq: int) -> bytes:
     """Return the body of a PING: the seq of our own record."""
-    return pb.Ping(spr_seq=seq).SerializeToString()
+    return b"\x08" + _varint(seq)
 
 
 def decode_ping(body: bytes) -> int:
     """Return the seq in a PING."""
     message = _parse(pb.Ping, body)
     _require(message, "spr_seq")
-    return message.spr_seq
+    seq: int = message.spr_seq
+    return seq
 
 
 def encode_pong(pong: Pong) -> bytes:
@@ -194,7 +188,7 @@ def decode_pong(body: bytes) -> Pong:
 
 def encode_find_node(distances: list[int]) -> bytes:
     """Return the body of a FIND_NODE; each distance is below 65536."""
-    return pb.FindNode(distances=[d.to_bytes(2, "big") for d in distances]).SerializeToString()
+    return b"".join([b"\x0a\x02" + d.to_bytes(2, "big") for d in distances])
 
 
 def decode_find_node(body: bytes) -> list[int]:
@@ -207,17 +201,17 @@ def decode_find_node(body: bytes) -> list[int]:
 
 def encode_find_node_fast(target: bytes) -> bytes:
     """Return the body of a FIND_NODE_FAST for a 32-byte target."""
-    return pb.FindNodeFast(target=target).SerializeToString()
+    return _ID_FIELD + target
 
 
 def decode_find_node_fast(body: bytes) -> bytes:
     """Return the 32-byte target of a FIND_NODE_FAST."""
-    return _id(_parse(pb.FindNodeFast, body).target)
+    return body[2:] if _is_id(body) else _id(_parse(pb.FindNodeFast, body).target)
 
 
 def encode_records(total: int, records: list[bytes]) -> bytes:
     """Return the body of one NODES or PROVIDERS packet of an answer of `total` packets."""
-    return pb.Records(total=total, records=records).SerializeToString()
+    return b"".join([b"\x08", _varint(total), *[_field_2(record) for record in records]])
 
 
 def decode_records(body: bytes) -> Records:
@@ -230,7 +224,7 @@ def decode_records(body: bytes) -> Records:
 
 
 def records_total(body: bytes) -> int:
-    """Return the number of packets that a NODES or PROVIDERS announces; the records are not read, if they need not be."""
+    """Return the number of packets that a NODES or PROVIDERS announces, without reading the records if possible."""
     if body[:1] == b"\x08" and len(body) > 2 and body[1] < 0x80 and body[2] == 0x12:
         return body[1]
     return decode_records(body).total
@@ -238,7 +232,7 @@ def records_total(body: bytes) -> int:
 
 def encode_talk_request(talk: TalkRequest) -> bytes:
     """Return the body of a TALK_REQ."""
-    return pb.TalkRequest(protocol=talk.protocol, request=talk.request).SerializeToString()
+    return b"\x0a" + _varint(len(talk.protocol)) + talk.protocol + _field_2(talk.request)
 
 
 def decode_talk_request(body: bytes) -> TalkRequest:
@@ -250,19 +244,20 @@ def decode_talk_request(body: bytes) -> TalkRequest:
 
 def encode_talk_response(response: bytes) -> bytes:
     """Return the body of a TALK_RESP."""
-    return pb.TalkResponse(response=response).SerializeToString()
+    return _field_2(response)
 
 
 def decode_talk_response(body: bytes) -> bytes:
     """Return the response in a TALK_RESP."""
     message = _parse(pb.TalkResponse, body)
     _require(message, "response")
-    return message.response
+    response: bytes = message.response
+    return response
 
 
 def encode_add_provider(add: AddProvider) -> bytes:
     """Return the body of an ADD_PROVIDER."""
-    return pb.AddProvider(key=add.key, record=add.record).SerializeToString()
+    return _ID_FIELD + add.key + _field_2(add.record)
 
 
 def decode_add_provider(body: bytes) -> AddProvider:
@@ -274,12 +269,12 @@ def decode_add_provider(body: bytes) -> AddProvider:
 
 def encode_get_providers(key: bytes) -> bytes:
     """Return the body of a GET_PROVIDERS for a 32-byte key."""
-    return pb.GetProviders(key=key).SerializeToString()
+    return _ID_FIELD + key
 
 
 def decode_get_providers(body: bytes) -> bytes:
     """Return the 32-byte key of a GET_PROVIDERS."""
-    return _id(_parse(pb.GetProviders, body).key)
+    return body[2:] if _is_id(body) else _id(_parse(pb.GetProviders, body).key)
 
 
 def split_records(records: list[bytes], limit: int, overhead: int = 40) -> list[bytes]:
@@ -318,6 +313,16 @@ def _require(message: Message, *fields: str) -> None:
     for field in fields:
         if not message.HasField(field):
             raise DecodeError("bad body")
+
+
+def _field_2(data: bytes) -> bytes:
+    size = len(data)
+    return (_SHORT[size] if size < 128 else b"\x12" + _varint(size)) + data
+
+
+def _is_id(body: bytes) -> bool:
+    """Tell whether a body is one 32-byte field of number 1, and nothing else."""
+    return len(body) == _ID_SIZE + 2 and body.startswith(_ID_FIELD)
 
 
 def _id(data: bytes) -> bytes:

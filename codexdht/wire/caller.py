@@ -8,6 +8,7 @@ from codexdht.errors import DecodeError
 from codexdht.messages.discv5 import (
     MAX_PLAINTEXT,
     Kind,
+    Outer,
     encode_outer,
     encode_ping,
     records_total,
@@ -18,7 +19,7 @@ from codexdht.records import Endpoint
 from codexdht.wire.calls import Calls, PendingCall
 from codexdht.wire.handshake import Initiator
 from codexdht.wire.packet import Packet
-from codexdht.wire.sessions import PeerKey, Session, Sessions
+from codexdht.wire.sessions import PeerKey, Session
 from codexdht.wire.settings import WireSettings
 from codexdht.wire.transmit import Transmitter, fits_handshake
 
@@ -37,14 +38,13 @@ class Caller:
     def __init__(
         self,
         settings: WireSettings,
-        sessions: Sessions,
         transmitter: Transmitter,
         initiator: Initiator,
         outbox: Outbox,
         counters: Counter[str],
     ) -> None:
         self._settings = settings
-        self._sessions = sessions
+        self._sessions = transmitter.sessions
         self._transmitter = transmitter
         self._initiator = initiator
         self._outbox = outbox
@@ -72,11 +72,8 @@ class Caller:
     def _pending(self, message: Call, now: float) -> PendingCall:
         request_id = self._transmitter.random(_REQUEST_ID_SIZE)
         plaintext = encode_outer(message.kind, request_id, message.body, self._settings.client_mode)
-        peer = (message.node_id, (message.host, message.port))
         deadline = min(message.deadline, now + self._settings.call_seconds)
-        return PendingCall(
-            message.call, peer, message.public_key, message.kind, request_id, plaintext, deadline
-        )
+        return PendingCall(message, request_id, plaintext, deadline)
 
     def _send(self, call: PendingCall, session: Session, now: float) -> None:
         nonce = self._transmitter.seal(session, call.plaintext)
@@ -148,10 +145,10 @@ class Caller:
             Kind.PING, request_id, encode_ping(self._initiator.record.seq), self._settings.client_mode
         )
 
-    def answer(
-        self, session: Session, kind: int, request_id: bytes, body: bytes, client_mode: bool, now: float
-    ) -> None:
-        """Take an answer of a peer, and hand it on if it belongs to a request."""
+    def answer(self, session: Session, message: Outer, now: float) -> None:
+        """Take an answer of a peer, and hand it on if it belongs to a request. Raises DecodeError if it is one of
+        several packets that does not say of how many."""
+        kind, request_id, body, client_mode = message
         call = self.calls.of_answer(session.peer, request_id)
         if call is None or call.expects != kind:
             self._counters["response_unmatched"] += 1

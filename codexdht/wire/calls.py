@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 
 from codexdht.messages.discv5 import RESPONSE_TO
+from codexdht.messages.internal import Call
 from codexdht.records import Endpoint
 from codexdht.wire.sessions import PeerKey
 
@@ -34,20 +35,11 @@ class PendingCall:
         "sent",
     )
 
-    def __init__(
-        self,
-        call: int,
-        peer: PeerKey,
-        public_key: bytes,
-        kind: int,
-        request_id: bytes,
-        plaintext: bytes,
-        deadline: float,
-    ) -> None:
-        self.call = call
-        self.peer = peer
-        self.public_key = public_key
-        self.expects = RESPONSE_TO.get(kind)
+    def __init__(self, message: Call, request_id: bytes, plaintext: bytes, deadline: float) -> None:
+        self.call = message.call
+        self.peer = (message.node_id, (message.host, message.port))
+        self.public_key = message.public_key
+        self.expects = RESPONSE_TO.get(message.kind)
         self.request_id = request_id
         self.plaintext = plaintext
         self.deadline = deadline

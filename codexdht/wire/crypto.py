@@ -1,7 +1,7 @@
 """Cryptography of packets and handshakes (wire.md sections 3 and 4), behind an interface.
 
-`WireMachine` takes a `Crypto`. A node has `StandardCrypto`; a simulator of thousands of nodes may take `plain.PlainCrypto`,
-which has the same packets and the same rules but does not calculate.
+`WireMachine` takes a `Crypto`. A node has `StandardCrypto`; a simulator of thousands of nodes may take
+`plain.PlainCrypto`, which has the same packets and the same rules but does not calculate.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from codexdht.entropy import Entropy
-from codexdht.errors import DecodeError
-from codexdht.identity import PrivateKey, decode_public_key, encode_public_key, verify
+from codexdht.identity import PrivateKey, decode_public_key_unchecked, encode_public_key, verify
 
 _ID_PROOF: Final = b"discovery v5 identity proof"
 _KEY_AGREEMENT: Final = b"discovery v5 key agreement"
@@ -112,7 +111,7 @@ class StandardCrypto:
 
 
 def id_digest(challenge: bytes, ephemeral: bytes, recipient: bytes) -> bytes:
-    """Return the 32 bytes that an id-signature signs. The deployed signer hashes a digest again, so this hashes twice."""
+    """Return the 32 bytes that an id-signature signs: hashed twice, as the deployed signer hashes the digest again."""
     return hashlib.sha256(hashlib.sha256(_ID_PROOF + challenge + ephemeral + recipient).digest()).digest()
 
 
@@ -129,8 +128,6 @@ def encode_ephemeral(key: PrivateKey) -> bytes:
 
 
 def decode_ephemeral(data: bytes) -> bytes:
-    """Return the compressed key in an encoded ephemeral key. Raises DecodeError."""
-    try:
-        return decode_public_key(data)
-    except DecodeError:
-        raise DecodeError("bad ephemeral key") from None
+    """Return the compressed key in an encoded ephemeral key. Raises DecodeError; `Crypto.keys` does, too, when it is
+    not on the curve."""
+    return decode_public_key_unchecked(data)

@@ -11,18 +11,16 @@ from codexdht.wire.challenges import Challenges
 from codexdht.wire.crypto import SessionKeys, decode_ephemeral, encode_ephemeral
 from codexdht.wire.identities import Identities
 from codexdht.wire.packet import HandshakeAuth, Packet, decode_handshake_auth, encode_handshake_auth
-from codexdht.wire.sessions import PeerKey, Session, Sessions
+from codexdht.wire.sessions import PeerKey, Session
 from codexdht.wire.transmit import Transmitter
 
 
 class Initiator:
     """Answers challenges of peers. `record` is this node's DHT record, kept current by the machine."""
 
-    def __init__(
-        self, key: PrivateKey, sessions: Sessions, transmitter: Transmitter, record: SignedPeerRecord
-    ) -> None:
+    def __init__(self, key: PrivateKey, transmitter: Transmitter, record: SignedPeerRecord) -> None:
         self._key = key
-        self._sessions = sessions
+        self._sessions = transmitter.sessions
         self._transmitter = transmitter
         self.record = record
 
@@ -50,14 +48,13 @@ class Recipient:
     def __init__(
         self,
         key: PrivateKey,
-        sessions: Sessions,
         challenges: Challenges,
         identities: Identities,
         records: RecordCache,
         transmitter: Transmitter,
     ) -> None:
         self._key = key
-        self._sessions = sessions
+        self._sessions = transmitter.sessions
         self._challenges = challenges
         self._identities = identities
         self._records = records

@@ -92,7 +92,7 @@ class LocalRecords:
         return record if record is not None and record.public_key == self._key.public_key else None
 
     def configure(self, bound: list[Endpoint], unix_time: float) -> bool:
-        """Follow the configuration, given where the sockets are bound (or will be); tell whether the record changed.
+        """Follow the configuration, given where the sockets are (or will be); tell whether the record changed.
 
         Addresses that were voted or set by the user stay as long as the configuration says what it said then.
         """
@@ -127,7 +127,7 @@ class LocalRecords:
     def update(
         self, provider: bool, encoded: bytes, addresses: list[bytes], unix_time: float
     ) -> SignedPeerRecord:
-        """Replace one of the records and return the new one. A given record whose seq is not above all seqs before is
+        """Replace one of the records and return the new one. A given record whose seq is not above all before it is
         signed again with one that is. Raises InvalidRecord or InvalidParams."""
         record = self._given(encoded, unix_time) if encoded else self._sign(_checked(addresses), unix_time)
         if len(record.encoded) > _MAX_RECORD:

@@ -137,13 +137,9 @@ class WireMachine:
         )
         self.datagrams = self._transmitter.datagrams
         self._challenges = Challenges(settings, self._transmitter, counters)
-        self._initiator = Initiator(key, self._sessions, self._transmitter, self._local.record)
-        self._recipient = Recipient(
-            key, self._sessions, self._challenges, self._identities, self._records, self._transmitter
-        )
-        self._caller = Caller(
-            settings, self._sessions, self._transmitter, self._initiator, self.outbox, counters
-        )
+        self._initiator = Initiator(key, self._transmitter, self._local.record)
+        self._recipient = Recipient(key, self._challenges, self._identities, self._records, self._transmitter)
+        self._caller = Caller(settings, self._transmitter, self._initiator, self.outbox, counters)
 
     # Datagrams ------------------------------------------------------------------------------------------------
 
@@ -156,7 +152,7 @@ class WireMachine:
         if not self._limits.admit(address, address in self._sessions.addresses, now):
             return
         if len(data) < MIN_PACKET:
-            self._bad("bad packet size", address, now)
+            self._bad("bad_packet_size", address, now)
             return
         mask = self._mask
         mask.reset_nonce(data[:16])
@@ -193,10 +189,10 @@ class WireMachine:
                 encoded = b"" if record is None else record.encoded
                 self._accepted(session, plaintext, encoded, now)
         except DecodeError as error:
-            self._bad(str(error), address, now)
+            self._bad(_counter(error), address, now)
 
     def _bad(self, reason: str, address: Endpoint, now: float) -> None:
-        self.counters[reason.replace(" ", "_")] += 1
+        self.counters[reason] += 1
         self._limits.bad(address, now)
 
     def _unreadable(self, source: bytes, nonce: bytes, address: Endpoint, now: float) -> None:
@@ -213,13 +209,16 @@ class WireMachine:
         self.counters["handshakes_accepted"] += 1
         self._limits.good(session.address, now)
         try:
-            client_mode = decode_outer(plaintext).client_mode
-        except DecodeError:
-            client_mode = session.client_mode
-        session.client_mode = client_mode
+            message = decode_outer(plaintext)
+        except DecodeError as error:
+            self.counters[_counter(error)] += 1
+            message = None
+        if message is not None:
+            session.client_mode = message[3]
         self._seen(session, record)
         self._caller.session_made(session, now)
-        self._read(session, plaintext, now)
+        if message is not None:
+            self._serve(session, message, now)
 
     def _seen(self, session: Session, record: bytes) -> None:
         host, port = session.address
@@ -230,21 +229,24 @@ class WireMachine:
     def _read(self, session: Session, plaintext: bytes, now: float) -> None:
         """Take a decrypted message. Bodies are decoded here only where they are served here."""
         try:
-            message = decode_outer(plaintext)
-            kind, request_id, body, client_mode = message
-            if client_mode != session.client_mode:
-                session.client_mode = client_mode
-                self._seen(session, b"")
-            if kind == 0x01:
-                self._ping(session, request_id, body)
-            elif kind in RESPONSE_KINDS:
-                self._caller.answer(session, kind, request_id, body, client_mode, now)
-            elif kind == 0x05:
-                self._talk_request(session, request_id, body)
-            else:
-                self._forward(session, message, now)
+            self._serve(session, decode_outer(plaintext), now)
         except DecodeError as error:
-            self.counters[str(error).replace(" ", "_")] += 1
+            self.counters[_counter(error)] += 1
+
+    def _serve(self, session: Session, message: Outer, now: float) -> None:
+        """Take the message of a peer. Raises DecodeError for a body that is read here and is bad."""
+        kind, request_id, body, client_mode = message
+        if client_mode != session.client_mode:
+            session.client_mode = client_mode
+            self._seen(session, b"")
+        if kind == 0x01:
+            self._ping(session, request_id, body)
+        elif kind in RESPONSE_KINDS:
+            self._caller.answer(session, message, now)
+        elif kind == 0x05:
+            self._talk_request(session, request_id, body)
+        else:
+            self._forward(session, message, now)
 
     def _ping(self, session: Session, request_id: bytes, body: bytes) -> None:
         """Answer a PING. Its body and the PONG's are the same from one to the next, and kept in the session."""
@@ -277,7 +279,7 @@ class WireMachine:
         request = PeerRequest(session.node_id, host, port, request_id, kind, body, client_mode, deadline)
         self.outbox.send(_FORWARD_TO[kind], request)
 
-    def _reply(self, reply: PeerReply, now: float) -> None:
+    def _reply(self, reply: PeerReply, _now: float) -> None:
         session = self._sessions.get((reply.node_id, (reply.host, reply.port)))
         if session is None:
             self.counters["reply_without_session"] += 1
@@ -317,6 +319,10 @@ class WireMachine:
     def stop(self, now: float) -> None:  # noqa: ARG002
         """See Machine."""
         self._caller.close()
+
+    def is_idle(self) -> bool:
+        """See Machine."""
+        return not self._opening and not self._closing
 
     def _call(self, call: Call, now: float) -> None:
         if self._bound is None:
@@ -433,3 +439,7 @@ class WireMachine:
         for message in self._closing:
             self.outbox.send(Actor(message.asker), Done(message.request, None))
         self._closing.clear()
+
+
+def _counter(error: DecodeError) -> str:
+    return str(error).replace(" ", "_")

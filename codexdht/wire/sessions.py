@@ -18,8 +18,7 @@ _PROVEN_AFTER = 1.0
 class Session:
     """Keys and ciphers shared with one peer, kept because making them costs more than using them.
 
-    Invariants. `sent` counts the packets sealed with `sealer`, and its value is the start of each nonce, so no nonce repeats.
-    `opener` read the last packet that was read, or is new; `previous` is the other receive key that the peer may still
+    Invariants. `sent` counts the packets sealed with `sealer`; each nonce starts with it, so none repeats. `opener` read the last packet that was read, or is new; `previous` is the other receive key that the peer may still
     use, when two handshakes cross or a packet of before the handshake is under way. It goes when `opener` has
     read a packet a second or more after it came first.
     """

@@ -38,7 +38,7 @@ class Transmitter:
         self.entropy = entropy
         self.random = entropy.randbytes
         self.datagrams: list[tuple[bytes, Endpoint]] = []
-        self._sessions = sessions
+        self.sessions = sessions
         self._session_packets = session_packets
         self._authdata = ORDINARY_SIZE + node_id
 
@@ -62,7 +62,7 @@ class Transmitter:
         packet = iv + mask.update(header) + session.sealer.encrypt(nonce, plaintext, iv + header)
         self.datagrams.append((packet, session.address))
         if counter >= self._session_packets:  # the next request renews the session by a handshake
-            self._sessions.drop(session.peer)
+            self.sessions.drop(session.peer)
         return nonce
 
     def seal_handshake(self, session: Session, authdata: bytes, plaintext: bytes) -> bytes:
