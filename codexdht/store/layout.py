@@ -56,26 +56,41 @@ def decode_entry(value: bytes) -> Entry:
 
 
 class Entries:
-    """The entries and their indexes, changed together. `doomed` mirrors the table DOOMED."""
+    """The entries and their indexes, changed together. `doomed` mirrors the table DOOMED, `count` the size of ENTRIES."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.doomed: set[bytes] = set()
+        self.count = 0
         self.reload()
 
     def reload(self) -> None:
         """Read again what is mirrored in memory, after a rollback."""
+        self.count = self._backend.count(Table.ENTRIES)
         self.doomed = {
             number for number, _ in self._backend.range(Table.DOOMED, b"", _AFTER_NUMBERS, NO_LIMIT)
         }
 
     def of_key(self, key: bytes) -> list[tuple[bytes, Entry]]:
         """Return the numbers and entries of a key's providers, expired ones among them."""
+        return [(row[KEY_SIZE:], decode_entry(value)) for row, value in self._rows(key)]
+
+    def live(self, key: bytes, time: int) -> list[tuple[int, bytes]]:
+        """Return (expiry, number) of a key's providers that have not expired, freshest first."""
+        oldest = encode_int(time + 1)
+        held = [
+            (int.from_bytes(value[:4], "big"), row[KEY_SIZE:])
+            for row, value in self._rows(key)
+            if value[:4] >= oldest
+        ]
+        if len(held) > 1:
+            held.sort(reverse=True)
+        return held
+
+    def _rows(self, key: bytes) -> list[Row]:
         rows = self._backend.range(Table.ENTRIES, key, key + _AFTER_NUMBERS, NO_LIMIT)
         doomed = self.doomed
-        if doomed:
-            rows = [row for row in rows if row[0][KEY_SIZE:] not in doomed]
-        return [(row[KEY_SIZE:], decode_entry(value)) for row, value in rows]
+        return [row for row in rows if row[0][KEY_SIZE:] not in doomed] if doomed else rows
 
     def keys_of(self, number: bytes, start: bytes, limit: int) -> list[bytes]:
         """Return keys of one peer, in order from the first not below start."""
@@ -92,10 +107,6 @@ class Entries:
         rows: list[Row] = self._backend.range(Table.BY_EXPIRY, b"", b"\xff" * 5, 1)
         return int.from_bytes(rows[0][0][:4], "big") if rows else None
 
-    def count(self) -> int:
-        """Return the number of entries."""
-        return self._backend.count(Table.ENTRIES)
-
     def count_of_source(self, source: bytes) -> int:
         """Return the number of entries from one network."""
         return int.from_bytes(self._backend.get(Table.NETWORKS, source) or b"", "big")
@@ -107,6 +118,7 @@ class Entries:
         backend.put(Table.ENTRIES, key + number, expiry + entry.source)
         backend.put(Table.BY_PEER, number + key, b"")
         backend.put(Table.BY_EXPIRY, expiry + key + number, b"")
+        self.count += 1
         if entry.source:
             self._count_source(entry.source, 1)
 
@@ -123,6 +135,7 @@ class Entries:
         backend = self._backend
         value = backend.get(Table.ENTRIES, key + number)
         if value is not None:
+            self.count -= 1
             backend.delete(Table.ENTRIES, key + number)
             backend.delete(Table.BY_PEER, number + key)
             backend.delete(Table.BY_EXPIRY, value[:4] + key + number)

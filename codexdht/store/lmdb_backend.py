@@ -23,6 +23,7 @@ import lmdb
 
 from codexdht.errors import StoreError
 from codexdht.store.backend import NoRoom, Row, Table
+from codexdht.store.settings import StoreSettings
 
 _DATA_FILE: Final = "data.mdb"
 _OWNER_FILE: Final = "owner.lock"
@@ -218,9 +219,10 @@ def _own(path: Path) -> int:
     return owner
 
 
-def open_lmdb(path: Path | str, max_bytes: int) -> LmdbBackend:
-    """Open the tables for writing, with room for max_bytes and a reserve. Raises StoreError."""
-    return LmdbBackend(Path(path), max_bytes + max(_MIN_RESERVE, max_bytes // 16))
+def open_lmdb(path: Path | str, settings: StoreSettings) -> LmdbBackend:
+    """Open the tables for writing, with room for settings.max_bytes and a reserve. Raises StoreError."""
+    limit = settings.max_bytes
+    return LmdbBackend(Path(path), limit + max(_MIN_RESERVE, limit // 16))
 
 
 def open_readonly(path: Path | str) -> LmdbBackend:

@@ -23,16 +23,21 @@ class Peer(NamedTuple):
 
 
 class Peers:
-    """The tables PEERS and RECORDS. `_known` holds the records used last, by number, as the table does."""
+    """The tables PEERS and RECORDS.
+
+    `_known` (by number, least recently used first) and `_by_id` hold the same peers, those used last, as the tables do.
+    """
 
     def __init__(self, backend: Backend, cache_size: int) -> None:
         self._backend = backend
         self._cache_size = cache_size
         self._known: OrderedDict[bytes, Peer] = OrderedDict()
+        self._by_id: dict[bytes, Peer] = {}
 
     def reload(self) -> None:
         """Forget what is kept in memory, after a rollback."""
         self._known.clear()
+        self._by_id.clear()
 
     def count(self) -> int:
         """Return the number of peers."""
@@ -40,6 +45,9 @@ class Peers:
 
     def find(self, node_id: bytes) -> Peer | None:
         """Return the peer with this id, or None."""
+        peer = self._by_id.get(node_id)
+        if peer is not None:
+            return peer
         number = self._backend.get(Table.PEERS, node_id)
         return None if number is None else self.get(number)
 
@@ -75,6 +83,7 @@ class Peers:
             self._backend.delete(Table.PEERS, value[:_NODE_ID])
             self._backend.delete(Table.RECORDS, number)
             self._known.pop(number, None)
+            self._by_id.pop(value[:_NODE_ID], None)
 
     def _write(self, peer: Peer) -> Peer:
         value = peer.node_id + peer.seq.to_bytes(8, "big") + peer.encoded
@@ -83,8 +92,10 @@ class Peers:
 
     def _keep(self, peer: Peer) -> Peer:
         self._known[peer.number] = peer
+        self._by_id[peer.node_id] = peer
         if len(self._known) > self._cache_size:
-            self._known.popitem(last=False)
+            _, oldest = self._known.popitem(last=False)
+            del self._by_id[oldest.node_id]
         return peer
 
 

@@ -54,7 +54,7 @@ class Providers:
 
     def count(self) -> int:
         """Return the number of records, expired and removed ones that are not deleted yet among them."""
-        return self._entries.count()
+        return self._entries.count
 
     def count_peers(self) -> int:
         """Return the number of distinct providers."""
@@ -67,9 +67,7 @@ class Providers:
 
     def live(self, key: bytes, time: int) -> list[tuple[int, bytes]]:
         """Return (expiry, number) of the live providers of a key, freshest first."""
-        held = [(e.expiry, number) for number, e in self._entries.of_key(key) if e.expiry > time]
-        held.sort(reverse=True)
-        return held
+        return self._entries.live(key, time)
 
     def record(self, number: bytes) -> bytes:
         """Return the encoded record of a provider that `live` named."""
@@ -187,7 +185,7 @@ class Providers:
             if not (new.local or is_replaceable(view.entries[first], time, settings.lifetime)):
                 return Outcome.KEY_FULL
             self.remove(new.key, first)
-        elif self._entries.count() >= settings.max_records:
+        elif self._entries.count >= settings.max_records:
             return Outcome.RECORDS_FULL
         return Outcome.ADDED
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import Enum
+from typing import Final
 
 from codexdht.store.layout import Entry
 from codexdht.store.sources import NO_SOURCE
+
+_WORTH_KEEPING: Final = 16
 
 
 class Outcome(Enum):
@@ -54,7 +57,7 @@ class View:
 
     def __init__(self, entries: dict[bytes, Entry]) -> None:
         self.entries = entries
-        self.weight = len(entries) + 1
+        self.weight = len(entries)
         self.sources: dict[bytes, int] = {}
         self._first: bytes | None = None
         for entry in entries.values():
@@ -88,7 +91,10 @@ class View:
 
 
 class Views:
-    """The views used last, bounded by the number of entries in them (`weight`: as many as a view ever had, and one)."""
+    """The views used last of keys with many providers, bounded by the entries in them (`weight`: the most it ever had).
+
+    A key with few providers is read again faster than its view is kept.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -100,10 +106,11 @@ class Views:
         return self._views.get(key)
 
     def put(self, key: bytes, view: View) -> View:
-        """Keep a view that is not kept; older ones make room."""
-        self._views[key] = view
-        self._weight += view.weight
-        self._trim()
+        """Keep a view that is not kept, if it is worth it; older ones make room."""
+        if view.weight >= _WORTH_KEEPING:
+            self._views[key] = view
+            self._weight += view.weight
+            self._trim()
         return view
 
     def add(self, key: bytes, number: bytes, entry: Entry) -> None:
