@@ -56,7 +56,7 @@ def decode_entry(value: bytes) -> Entry:
 
 
 class Entries:
-    """The entries and their indexes, changed together. `doomed` mirrors the table DOOMED, `count` the size of ENTRIES."""
+    """The entries and their indexes, changed together. `doomed` mirrors DOOMED, `count` the number of entries."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

@@ -25,7 +25,7 @@ from codexdht.errors import StoreError
 from codexdht.store.backend import NoRoom, Row, Table
 from codexdht.store.settings import StoreSettings
 
-_DATA_FILE: Final = "data.mdb"
+DATA_FILE: Final = "data.mdb"
 _OWNER_FILE: Final = "owner.lock"
 _MIN_RESERVE: Final = 8 * 1024 * 1024
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -73,7 +73,7 @@ class LmdbBackend:
         size = self.file_bytes()
         if 0 < size < expected:
             raise StoreError(
-                f"{self.path / _DATA_FILE} is damaged: it has {size} bytes of {expected}; {_ADVICE}"
+                f"{self.path / DATA_FILE} is damaged: it has {size} bytes of {expected}; {_ADVICE}"
             )
 
     def get(self, table: Table, key: bytes) -> bytes | None:
@@ -165,7 +165,7 @@ class LmdbBackend:
 
     def file_bytes(self) -> int:
         """See `Backend`."""
-        return (self.path / _DATA_FILE).stat().st_size
+        return (self.path / DATA_FILE).stat().st_size
 
     def copy_compacted(self, target: Path) -> None:
         """Write a copy without free pages into an existing empty directory, also of a store in use."""
@@ -174,13 +174,17 @@ class LmdbBackend:
         except lmdb.Error as error:
             self._give_up(error)
 
-    def close(self) -> None:
-        """See `Backend`."""
+    def close_files(self) -> None:
+        """Close the environment and stay its owner, so that its files can be replaced."""
         self.release()
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
         self._env.close()
+
+    def close(self) -> None:
+        """See `Backend`."""
+        self.close_files()
         if self._owner is not None:
             os.close(self._owner)
             self._owner = None
@@ -198,10 +202,10 @@ class LmdbBackend:
         if isinstance(error, lmdb.MapFullError) or error.code in _NO_ROOM:
             raise NoRoom(f"no room for the store in {self.path}: {error}") from None
         if isinstance(error, lmdb.VersionMismatchError):
-            raise StoreError(f"{self.path / _DATA_FILE} was written by another version of LMDB") from None
+            raise StoreError(f"{self.path / DATA_FILE} was written by another version of LMDB") from None
         if error.code in (errno.ENOENT, errno.EACCES, errno.EPERM):
             raise StoreError(f"cannot open the store in {self.path}: {os.strerror(error.code)}") from None
-        raise StoreError(f"{self.path / _DATA_FILE} is damaged ({error}); {_ADVICE}") from None
+        raise StoreError(f"{self.path / DATA_FILE} is damaged ({error}); {_ADVICE}") from None
 
 
 def _own(path: Path) -> int:
@@ -228,6 +232,6 @@ def open_lmdb(path: Path | str, settings: StoreSettings) -> LmdbBackend:
 def open_readonly(path: Path | str) -> LmdbBackend:
     """Open the tables for reading, also while a node uses them. Raises StoreError."""
     directory = Path(path)
-    if not (directory / _DATA_FILE).is_file():
+    if not (directory / DATA_FILE).is_file():
         raise StoreError(f"there is no store in {directory}")
     return LmdbBackend(directory, 0, read_only=True)

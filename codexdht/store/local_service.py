@@ -51,8 +51,9 @@ class LocalService:
         """Keep a record under every key."""
         _check_keys(message.keys)
         record = self._decode(message.record)
+        expiry = time + self._settings.lifetime
         for count, key in enumerate(message.keys, 1):
-            new = Announcement(key, record.node_id, record.seq, record.encoded, NO_SOURCE, True)
+            new = Announcement(key, record.node_id, record.seq, record.encoded, expiry, NO_SOURCE, True)
             outcome = self._providers.announce(new, time, latest_seq)
             if outcome in _FULL:
                 raise StorageFull(

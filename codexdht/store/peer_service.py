@@ -53,7 +53,7 @@ class PeerService:
             return False
         node_id, seq = known
         source = self._sources.of(request.host)
-        new = Announcement(key, node_id, seq, encoded, source, False)
+        new = Announcement(key, node_id, seq, encoded, time + self._settings.lifetime, source, False)
         outcome = self._providers.announce(new, time, int(unix) + self._settings.max_seq_ahead)
         self._counters[outcome.value] += 1
         return outcome in (Outcome.ADDED, Outcome.REFRESHED)

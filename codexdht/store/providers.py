@@ -25,6 +25,7 @@ class Announcement(NamedTuple):
     node_id: bytes
     seq: int
     encoded: bytes
+    expiry: int
     source: bytes
     local: bool
 
@@ -85,7 +86,7 @@ class Providers:
         view = self._view(new.key)
         held = view.entries.get(peer.number)
         if held is not None and held.expiry > time:
-            return self._refresh(new.key, peer.number, held, time, order)
+            return self._refresh(new, peer.number, held, order)
         if held is not None:
             self.remove(new.key, peer.number)
             return self.announce(new, time, latest_seq)
@@ -144,15 +145,15 @@ class Providers:
         """Return keys that a peer, removed or not, has entries under: in order, from the first not below start."""
         return self._entries.keys_of(number, start, limit)
 
-    def _refresh(self, key: bytes, number: bytes, held: Entry, time: int, order: Order) -> Outcome:
+    def _refresh(self, new: Announcement, number: bytes, held: Entry, order: Order) -> Outcome:
         if order is Order.OLDER:
             return Outcome.STALE
-        entry = Entry(time + self._settings.lifetime, held.source)
+        entry = Entry(max(new.expiry, held.expiry), held.source)
         if entry == held:
             return Outcome.UNCHANGED if order is Order.SAME else Outcome.REFRESHED
-        self._entries.refresh(key, number, held, entry)
-        self._views.add(key, number, entry)
-        self._answers.drop_key(key)
+        self._entries.refresh(new.key, number, held, entry)
+        self._views.add(new.key, number, entry)
+        self._answers.drop_key(new.key)
         return Outcome.REFRESHED
 
     def _enter(self, new: Announcement, peer: Peer | None, view: View, time: int) -> Outcome:
@@ -162,7 +163,7 @@ class Providers:
             return outcome
         if peer is None:
             peer = self._peers.create(new.node_id, new.seq, new.encoded)
-        entry = Entry(time + self._settings.lifetime, new.source)
+        entry = Entry(new.expiry, new.source)
         self._entries.add(new.key, peer.number, entry)
         if self._next_expiry is None or entry.expiry < self._next_expiry:
             self._next_expiry = entry.expiry
