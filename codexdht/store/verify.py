@@ -12,10 +12,9 @@ from codexdht.store.backend import Backend, Table
 from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, NUMBER_SIZE, decode_entry
 from codexdht.store.lmdb_backend import open_readonly
 from codexdht.store.peers import decode_peer
-from codexdht.store.tools import Progress, no_progress, rows_of
+from codexdht.store.scan import PAGE, Progress, no_progress, rows_of
 
 _MAX_PROBLEMS: Final = 100
-_PROGRESS_ROWS: Final = 2000
 
 
 class VerifyReport(NamedTuple):
@@ -37,7 +36,7 @@ def verify(path: Path | str, progress: Progress = no_progress) -> VerifyReport:
 
 
 class _Check:
-    """One run of verify. `_numbers` are the providers in RECORDS that no entry was seen of yet."""
+    """One run of verify. `_unused` are the providers that no entry was seen of yet."""
 
     def __init__(self, backend: Backend, progress: Progress) -> None:
         self._backend = backend
@@ -73,7 +72,7 @@ class _Check:
 
     def _advance(self) -> None:
         self._done += 1
-        if self._done % _PROGRESS_ROWS == 0:
+        if self._done % PAGE == 0:
             self._progress(self._done, self._total)
 
     def _check_layout(self) -> None:
@@ -128,7 +127,6 @@ class _Check:
             self._report(f"provider {number.hex()}: provides nothing")
         counted = {source: int.from_bytes(v, "big") for source, v in rows_of(self._backend, Table.NETWORKS)}
         for source in sorted(counted.keys() | self._sources.keys()):
-            if counted.get(source, 0) != self._sources[source]:
-                self._report(
-                    f"network {source.hex()}: counted {counted.get(source, 0)} records, not {self._sources[source]}"
-                )
+            count, present = counted.get(source, 0), self._sources[source]
+            if count != present:
+                self._report(f"network {source.hex()}: counted {count} records, not {present}")
