@@ -87,10 +87,9 @@ class TalkRequest(NamedTuple):
     request: bytes
 
 
-_STARTS: Final = {
-    (kind, size): bytes((kind, 0x0A, size)) for kind in KINDS for size in range(MAX_REQUEST_ID + 1)
+_BODY_AT: Final = {
+    bytes((kind, 0x0A, size)): 3 + size for kind in KINDS for size in range(MAX_REQUEST_ID + 1)
 }
-_BODY_AT: Final = {start: 3 + start[2] for start in _STARTS.values()}
 """The first three bytes of every message as deployed peers write it, and the offset of its body field."""
 _SHORT: Final = tuple(b"\x12" + bytes((size,)) for size in range(128))
 _SERVER_MODE: Final = b"\x18\x00"
@@ -112,7 +111,7 @@ def encode_outer(kind: int, request_id: bytes, body: bytes, client_mode: bool) -
     size = len(body)
     length = _SHORT[size] if size < 128 else b"\x12" + _varint(size)
     mode = _CLIENT_MODE if client_mode else _SERVER_MODE
-    return _STARTS[kind, len(request_id)] + request_id + length + body + mode
+    return bytes((kind, 0x0A, len(request_id))) + request_id + length + body + mode
 
 
 def decode_outer(plaintext: bytes) -> Outer:

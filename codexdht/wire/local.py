@@ -127,7 +127,7 @@ class LocalRecords:
     def update(
         self, provider: bool, encoded: bytes, addresses: list[bytes], unix_time: float
     ) -> SignedPeerRecord:
-        """Replace one of the records and return the new one. A given record whose seq is not above all before it is
+        """Replace one of the records and return the new one. A given one whose seq is not above all before it is
         signed again with one that is. Raises InvalidRecord or InvalidParams."""
         record = self._given(encoded, unix_time) if encoded else self._sign(_checked(addresses), unix_time)
         if len(record.encoded) > _MAX_RECORD:

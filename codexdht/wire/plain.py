@@ -1,7 +1,7 @@
 """The wire's cryptography without the calculation, for simulations of many nodes in one process.
 
-Packets, sizes and rules are those of `crypto.StandardCrypto`, and a wrong key, signature or changed byte is refused as there; but
-nothing is secret. A node never uses this.
+Packets, sizes and rules are those of `crypto.StandardCrypto`, and a wrong key, signature or changed byte is refused
+as there; but nothing is secret. A node never uses this.
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ _PROVEN_AFTER = 1.0
 class Session:
     """Keys and ciphers shared with one peer, kept because making them costs more than using them.
 
-    Invariants. `sent` counts the packets sealed with `sealer`; each nonce starts with it, so none repeats. `opener` read the last packet that was read, or is new; `previous` is the other receive key that the peer may still
-    use, when two handshakes cross or a packet of before the handshake is under way. It goes when `opener` has
-    read a packet a second or more after it came first.
+    Invariants. `sent` counts the packets sealed with `sealer`; each nonce starts with it, so none repeats. `opener`
+    read the last packet that was read, or is new; `previous` is the other receive key that the peer may still use, when
+    two handshakes cross or a packet of before the handshake is under way. It goes when `opener` has read a packet a
+    second or more after it came first.
     """
 
     __slots__ = (
