@@ -49,6 +49,8 @@ class Caller:
         self._initiator = initiator
         self._outbox = outbox
         self._counters = counters
+        self._renew_at = settings.session_packets // 2
+        """Packets of a session after which a request makes a new one; answers may use the other half meanwhile."""
         self.calls = Calls()
         self._waiting: dict[PeerKey, tuple[float, list[PendingCall]]] = {}
 
@@ -63,7 +65,7 @@ class Caller:
             self._fail(message.call, "too large")
             return
         session = self._sessions.get(call.peer)
-        if session is not None:
+        if session is not None and session.sent < self._renew_at:
             self.calls.add(call)
             self._send(call, session, now)
         else:
@@ -81,7 +83,7 @@ class Caller:
         self._sent(call, now)
 
     def _sent(self, call: PendingCall, now: float) -> None:
-        if call.expects is None and not call.sent:
+        if call.expects is None and call.sent is None:
             self._outbox.send(Actor.ROUTING, CallSent(call.call))
         call.sent = now
 
@@ -103,7 +105,7 @@ class Caller:
         """Send what has waited for a session with this peer."""
         waiting = self._waiting.pop(session.peer, None)
         for call in waiting[1] if waiting is not None else ():
-            if self.calls.is_pending(call) and not call.sent:
+            if self.calls.is_pending(call) and call.sent is None:
                 self._send(call, session, now)
 
     def whoareyou(self, packet: Packet, address: Endpoint, now: float) -> None:
@@ -157,7 +159,8 @@ class Caller:
             self._count_packet(call, body, now)
         else:
             self.calls.end(call)
-        self._outbox.send(Actor.ROUTING, CallAnswer(call.call, kind, body, now - call.sent, client_mode))
+        rtt = 0.0 if call.sent is None else now - call.sent
+        self._outbox.send(Actor.ROUTING, CallAnswer(call.call, kind, body, rtt, client_mode))
 
     def _count_packet(self, call: PendingCall, body: bytes, now: float) -> None:
         """End a request with the last packet of its answer. Raises DecodeError if the packet does not say how many."""
@@ -177,14 +180,14 @@ class Caller:
             if deadline > now:
                 break
             del self._waiting[peer]
-            self._time_out([call for call in calls if self.calls.is_pending(call) and not call.sent])
+            self._time_out([call for call in calls if self.calls.is_pending(call) and call.sent is None])
         self._time_out(self.calls.expired(now))
 
     def _time_out(self, calls: list[PendingCall]) -> None:
         for call in calls:
             self.calls.end(call)
             self._hand_over(call)
-            if call.expects is not None or not call.sent:
+            if call.expects is not None or call.sent is None:
                 self._counters["calls_timed_out"] += 1
                 self._fail(call.call, "timeout")
 

@@ -14,7 +14,7 @@ class PendingCall:
     """One request to a peer.
 
     call: routing's number; expects: kind of the answer, None if there is none; plaintext: the encoded request;
-    sent: when the packet that asked has left (0.0: not yet); left: packets of the answer still to come, None until the
+    sent: when the packet that asked has left (None: not yet); left: packets of the answer still to come, None until the
     first has come; nonces: of the packets that carried or announced it; challenge and handshake: the WHOAREYOU data
     that a handshake of this request has answered, and that packet.
     """
@@ -33,6 +33,7 @@ class PendingCall:
         "repeats",
         "request_id",
         "sent",
+        "timer",
     )
 
     def __init__(self, message: Call, request_id: bytes, plaintext: bytes, deadline: float) -> None:
@@ -43,19 +44,21 @@ class PendingCall:
         self.request_id = request_id
         self.plaintext = plaintext
         self.deadline = deadline
-        self.sent = 0.0
+        self.sent: float | None = None
         self.left: int | None = None
         self.nonces: list[bytes] = []
         self.challenge = b""
         self.handshake = b""
         self.repeats = 0
+        self.timer = 0
 
 
 class Calls:
     """All requests in flight: by (peer, request id) for answers, by nonce for WHOAREYOU, and by deadline.
 
     A request is in the first table from `add` to `end`, and in the second with each of its nonces for as long.
-    The heap may hold requests that have ended or have got more time; `expired` leaves them out.
+    The heap may hold requests that have ended, or with a timer that is not theirs any more because they have got more
+    time; `expired` leaves them out.
     """
 
     def __init__(self) -> None:
@@ -79,7 +82,8 @@ class Calls:
 
     def _push(self, call: PendingCall) -> None:
         self._pushed += 1
-        heappush(self._deadlines, (call.deadline, self._pushed, call))
+        call.timer = self._pushed
+        heappush(self._deadlines, (call.deadline, call.timer, call))
 
     def note_nonce(self, call: PendingCall, nonce: bytes) -> None:
         """A packet of this nonce has left for the request."""
@@ -117,8 +121,8 @@ class Calls:
         """Return the requests whose time is over; the caller ends them."""
         over: list[PendingCall] = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, call = heappop(self._deadlines)
-            if call.deadline <= now and self.is_pending(call):
+            _, timer, call = heappop(self._deadlines)
+            if timer == call.timer and self.is_pending(call):
                 over.append(call)
         return over
 

@@ -61,7 +61,7 @@ class Transmitter:
         mask.reset_nonce(iv)
         packet = iv + mask.update(header) + session.sealer.encrypt(nonce, plaintext, iv + header)
         self.datagrams.append((packet, session.address))
-        if counter >= self._session_packets:  # the next request renews the session by a handshake
+        if counter >= self._session_packets:  # its nonces are used up; the peer's next packet renews it
             self.sessions.drop(session.peer)
         return nonce
 

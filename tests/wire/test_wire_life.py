@@ -1,0 +1,275 @@
+"""The wire machine as an actor: socket, life of the node, and this node's records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from codexdht.entropy import seeded
+from codexdht.errors import ConfigError, DecodeError
+from codexdht.identity import PrivateKey
+from codexdht.messages.internal import (
+    Actor,
+    AddressVoted,
+    Call,
+    CallFailed,
+    ClockSet,
+    Close,
+    Done,
+    Failed,
+    Hello,
+    Life,
+    LoadTable,
+    LocalRecords,
+    NodeLife,
+    Open,
+    Stats,
+    UpdateRecord,
+)
+from codexdht.records import SignedPeerRecord, address_text, decode_record, parse_address, sign_record
+from codexdht.wire.local import LocalState, decode_state, encode_state, parse_listen
+from codexdht.wire.machine import WireMachine
+from codexdht.wire.settings import WireSettings
+
+UNIX = 1_700_000_000
+KEY = PrivateKey.generate(seeded(1))
+LISTEN = "/ip4/127.0.0.1/udp/8090"
+
+
+def booted(state: LocalState | None = None, unix: float = UNIX, **settings: Any) -> WireMachine:
+    """Return a machine after `boot`, with nothing left in its outbox."""
+    settings = {"listen": [LISTEN], **settings}
+    wire = WireMachine(KEY, state or LocalState(), WireSettings(**settings), seeded(2))
+    wire.handle(ClockSet(unix), 0.0)
+    wire.boot(0.0)
+    wire.outbox.take()
+    return wire
+
+
+def said(wire: WireMachine, actor: Actor = Actor.API) -> list[Any]:
+    return dict(wire.outbox.take()).get(actor, [])
+
+
+def saved(wire: WireMachine) -> LocalState:
+    assert wire.unsaved_state is not None
+    return decode_state(wire.unsaved_state)
+
+
+def update(
+    wire: WireMachine, record: bytes = b"", addresses: list[str] | None = None, provider: bool = False
+) -> Any:
+    """Send UpdateRecord; return what the asker is answered."""
+    binary = [parse_address(text) for text in addresses or []]
+    wire.handle(UpdateRecord(Actor.API, 7, 1.0, provider, record, binary), 1.0)
+    return said(wire)[-1]
+
+
+def record_of(wire: WireMachine) -> SignedPeerRecord:
+    """Return the DHT record as another actor is told it."""
+    wire.handle(Hello(Actor.STORE), 0.0)
+    return decode_record(said(wire, Actor.STORE)[-1].record)
+
+
+def texts(record: SignedPeerRecord) -> list[str]:
+    return [address_text(address) for address in record.addresses]
+
+
+def test_boot_says_hello_and_the_record() -> None:
+    """A fresh node signs its record with the time as seq, and says it to everybody, with Hello."""
+    wire = WireMachine(KEY, LocalState(), WireSettings(listen=[LISTEN]), seeded(2))
+    wire.handle(ClockSet(UNIX), 0.0)
+    wire.boot(0.0)
+    for _, messages in wire.outbox.take():
+        assert [type(m) for m in messages] == [LocalRecords, Hello]
+        record = decode_record(messages[0].record)
+        assert (record.seq, texts(record)) == (UNIX, [LISTEN])
+        assert messages[0].provider_record == b""
+
+
+def test_open_and_close() -> None:
+    """Open is answered when the socket is bound, Close when it is closed; between them calls are served."""
+    wire = booted()
+    assert not wire.wants_socket
+    wire.handle(Open(Actor.API, 3, 1.0), 0.0)
+    assert wire.wants_socket
+    assert said(wire) == []
+    wire.socket_bound([("127.0.0.1", 8090)], 0.0)
+    assert said(wire) == [Done(3, record_of(wire).encoded)]
+    wire.handle(Open(Actor.API, 4, 1.0), 0.0)
+    assert said(wire)[0].request == 4
+    wire.handle(Call(1, 1.0, b"n" * 32, KEY.public_key, "127.0.0.1", 9, 1, b"\x08\x01"), 0.0)
+    wire.handle(Close(Actor.API, 5, 1.0), 0.0)
+    assert not wire.wants_socket
+    assert not wire.is_idle()
+    wire.socket_closed(0.0)
+    assert wire.is_idle()
+    out = dict(wire.outbox.take())
+    assert out == {Actor.API: [Done(5, None)], Actor.ROUTING: [CallFailed(1, "closed")]}
+
+
+def test_calls_before_open() -> None:
+    """A call while there is no socket fails at once."""
+    wire = booted()
+    wire.handle(Call(1, 1.0, b"n" * 32, KEY.public_key, "127.0.0.1", 9, 1, b""), 0.0)
+    assert said(wire, Actor.ROUTING) == [CallFailed(1, "closed")]
+    assert wire.datagrams == []
+
+
+def test_taken_port() -> None:
+    """If the socket cannot be bound, Open fails with the reason."""
+    wire = booted()
+    wire.handle(Open(Actor.API, 3, 1.0), 0.0)
+    wire.socket_failed("port 8090 is taken", 0.0)
+    assert said(wire) == [Failed(3, "internal", "port 8090 is taken")]
+    assert not wire.wants_socket
+
+
+def test_life_is_adopted() -> None:
+    """A machine that knows nothing adopts the life that anybody knows; one that knows follows the API alone."""
+    wire = booted()
+    wire.handle(NodeLife(Actor.STORE, Life.UNKNOWN), 0.0)
+    assert wire.life is Life.UNKNOWN
+    wire.handle(NodeLife(Actor.ROUTING, Life.STARTED), 0.0)
+    assert (wire.life, wire.wants_socket) == (Life.STARTED, True)
+    wire.handle(NodeLife(Actor.ROUTING, Life.CLOSED), 0.0)
+    assert wire.wants_socket
+    wire.handle(NodeLife(Actor.API, Life.CLOSED), 0.0)
+    assert (wire.life, wire.wants_socket) == (Life.CLOSED, False)
+
+
+def test_hello_is_answered() -> None:
+    """A restarted actor is told life and records."""
+    wire = booted()
+    wire.handle(Hello(Actor.STORE), 0.0)
+    assert [type(m) for m in said(wire, Actor.STORE)] == [NodeLife, LocalRecords]
+
+
+def test_stats_and_unexpected_messages() -> None:
+    """Stats give counters and gauges; a message for another actor is counted among them."""
+    wire = booted()
+    wire.handle(LoadTable(Actor.API, 1, 1.0), 0.0)
+    wire.handle(Stats(Actor.API, 2, 1.0), 0.0)
+    [done] = said(wire)
+    assert done.value["counters"] == {"unexpected_message": 1}
+    assert done.value["gauges"]["sessions"] == 0
+
+
+@pytest.mark.parametrize(
+    ("announce", "listen", "bound", "expected"),
+    [
+        ("auto", LISTEN, ("127.0.0.1", 8090), [LISTEN]),
+        ("auto", "/ip4/0.0.0.0/udp/8090", ("0.0.0.0", 8090), []),
+        ("auto", "/ip4/127.0.0.1/udp/0", ("127.0.0.1", 4711), ["/ip4/127.0.0.1/udp/4711"]),
+        ("auto", "/ip6/::1/udp/5", ("::1", 5), ["/ip6/::1/udp/5"]),
+        (["/ip4/1.2.3.4/udp/0"], LISTEN, ("127.0.0.1", 8090), ["/ip4/1.2.3.4/udp/8090"]),
+        (["/ip4/1.2.3.4/udp/9", "/ip4/1.2.3.4/tcp/7"], LISTEN, ("127.0.0.1", 8090), None),
+    ],
+)
+def test_announced_addresses(
+    announce: Any, listen: str, bound: tuple[str, int], expected: list[str] | None
+) -> None:
+    """The record announces what the configuration says, with the bound port where it leaves the port open."""
+    wire = booted(announce=announce, listen=[listen])
+    wire.handle(Open(Actor.API, 3, 1.0), 0.0)
+    wire.socket_bound([bound], 0.0)
+    assert texts(record_of(wire)) == (announce if expected is None else expected)
+
+
+def test_seq_grows_over_restarts() -> None:
+    """A changed record has a larger seq than any before, though the clock went back; an unchanged one keeps its seq."""
+    wire = booted()
+    state = saved(wire)
+    again = booted(state, unix=UNIX - 5000)
+    assert record_of(again).seq == UNIX
+    assert again.unsaved_state is None
+    moved = booted(state, unix=UNIX - 5000, announce=["/ip4/5.6.7.8/udp/9"])
+    assert record_of(moved).seq == UNIX + 1
+    third = booted(saved(moved), unix=UNIX + 9, announce=["/ip4/5.6.7.9/udp/9"])
+    assert record_of(third).seq == UNIX + 9
+
+
+def test_update_by_addresses_survives_a_restart() -> None:
+    """Addresses set by the user stay until the configuration changes."""
+    wire = booted()
+    done = update(wire, addresses=["/ip4/9.9.9.9/udp/99"])
+    record = decode_record(done.value)
+    assert record.seq == UNIX + 1
+    again = booted(saved(wire), unix=UNIX + 100)
+    assert record_of(again) == record
+    assert texts(record_of(booted(saved(wire), announce=["/ip4/1.1.1.1/udp/1"]))) == ["/ip4/1.1.1.1/udp/1"]
+
+
+def test_update_by_record() -> None:
+    """A given record of our key is taken as it is if its seq is new, and signed again with a new seq if not."""
+    wire = booted()
+    newer = sign_record(KEY, UNIX + 50, [parse_address("/ip4/9.9.9.9/udp/99")])
+    assert update(wire, newer.encoded).value == newer.encoded
+    older = sign_record(KEY, 5, [parse_address("/ip4/9.9.9.8/udp/99")])
+    again = decode_record(update(wire, older.encoded).value)
+    assert (again.seq, again.addresses) == (UNIX + 51, older.addresses)
+
+
+def test_provider_record() -> None:
+    """The provider record is kept and told beside the DHT record, and has a seq of the same series."""
+    wire = booted()
+    done = update(wire, addresses=["/ip4/9.9.9.9/tcp/99"], provider=True)
+    assert decode_record(done.value).seq == UNIX + 1
+    wire.handle(Hello(Actor.API), 0.0)
+    assert said(wire)[-1].provider_record == done.value
+    again = booted(saved(wire))
+    again.handle(Hello(Actor.API), 0.0)
+    assert said(again)[-1].provider_record == done.value
+
+
+def test_bad_updates() -> None:
+    """A record of another key, garbage, a bad address and an oversized record are refused with a clear code."""
+    wire = booted()
+    foreign = sign_record(PrivateKey.generate(seeded(9)), UNIX + 9, [])
+    assert update(wire, foreign.encoded).code == "invalid_record"
+    assert update(wire, b"garbage").code == "invalid_record"
+    wire.handle(UpdateRecord(Actor.API, 7, 1.0, False, b"", [b"\xff\xff"]), 1.0)
+    assert said(wire)[-1].code == "invalid_params"
+    assert update(wire, addresses=["/ip4/9.9.9.9/udp/99"] * 50).code == "invalid_params"
+    assert record_of(wire).seq == UNIX
+
+
+def test_vote_moves_the_record() -> None:
+    """With `announce = auto` a voted address replaces that of its family; with fixed addresses nothing happens."""
+    wire = booted()
+    wire.handle(AddressVoted("7.7.7.7", 77), 5.0)
+    record = record_of(wire)
+    assert (record.seq, record.endpoint) == (UNIX + 5, ("7.7.7.7", 77))
+    wire.handle(AddressVoted("7.7.7.7", 77), 50.0)
+    assert record_of(wire) == record
+    assert record_of(booted(saved(wire), unix=UNIX + 9)) == record
+    fixed = booted(announce=["/ip4/1.1.1.1/udp/1"])
+    fixed.handle(AddressVoted("7.7.7.7", 77), 5.0)
+    assert record_of(fixed).endpoint == ("1.1.1.1", 1)
+
+
+def test_state_of_another_key_or_damaged_is_not_used() -> None:
+    """After a change of key the old record is not told any more, but its seq is not used again."""
+    other = sign_record(PrivateKey.generate(seeded(9)), UNIX + 50, [])
+    wire = booted(LocalState(last_seq=UNIX + 50, record=other.encoded, provider_record=b"rubbish"))
+    assert record_of(wire).seq == UNIX + 51
+    assert decode_state(encode_state(LocalState(last_seq=3))) == LocalState(last_seq=3)
+    for data in (b"", b"\xc1", b"\x93\x01\x02", b"\x81\xa1x\x01"):
+        with pytest.raises(DecodeError):
+            decode_state(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0.0.0.0:80", "/ip4/0.0.0.0/tcp/1", "/ip4/::/udp/1", "/ip4/1.2.3.4/udp/70000", "/ip6/x/udp/1"],
+)
+def test_bad_listen_address(text: str) -> None:
+    """A listen address that is none is a configuration error that quotes it."""
+    with pytest.raises(ConfigError, match="not a listen address"):
+        parse_listen(text)
+
+
+def test_listen_addresses() -> None:
+    """Any interface and any port can be listened on."""
+    assert parse_listen("/ip4/0.0.0.0/udp/0") == ("0.0.0.0", 0)
+    assert parse_listen("/ip6/::/udp/8090") == ("::", 8090)
