@@ -1,0 +1,398 @@
+"""A wire machine without packets' bytes and without cryptography, for networks of thousands of nodes.
+
+It takes and gives the same internal messages as `wire.WireMachine`, and the same datagrams at the same moments: a knock
+(random packet), WHOAREYOU, a handshake that carries the request, ordinary messages. So latencies, losses and
+timeouts are those of the real one; a contract test compares the two. What it lacks: rate limits, checks of anything but
+records, TALK_REQ.
+
+    knock      03 || source id (32) || nonce (8)
+    WHOAREYOU  01 || source id || nonce || seq (8) that the sender of the knock is known by
+    handshake  02 || source id || size (2) || record || message
+    ordinary   00 || source id || message
+    message    client mode (1) || kind (1) || request id (8) || body
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any, Final
+
+from codexdht.errors import DecodeError
+from codexdht.identity import PrivateKey, node_id_of_public_key
+from codexdht.messages.discv5 import (
+    RESPONSE_KINDS,
+    RESPONSE_TO,
+    Kind,
+    Pong,
+    encode_pong,
+    records_total,
+)
+from codexdht.messages.internal import (
+    Actor,
+    AddressVoted,
+    Call,
+    CallAnswer,
+    CallFailed,
+    CallSent,
+    ClockSet,
+    Close,
+    Done,
+    Hello,
+    Life,
+    LocalRecords,
+    Message,
+    NodeLife,
+    Open,
+    PeerReply,
+    PeerRequest,
+    PeerSeen,
+    Stats,
+    UpdateRecord,
+)
+from codexdht.messages.machine import Outbox
+from codexdht.records import Endpoint, RecordCache
+from codexdht.wire import local
+from codexdht.wire.local import LocalState
+from codexdht.wire.settings import WireSettings
+
+_ORDINARY: Final = 0
+_WHOAREYOU: Final = 1
+_HANDSHAKE: Final = 2
+_KNOCK: Final = 3
+_ID_END: Final = 33
+_HEAD: Final = 10
+_FORWARD_TO: Final = {
+    int(Kind.FIND_NODE): Actor.ROUTING,
+    int(Kind.FIND_NODE_FAST): Actor.ROUTING,
+    int(Kind.ADD_PROVIDER): Actor.STORE,
+    int(Kind.GET_PROVIDERS): Actor.STORE,
+}
+_SEVERAL: Final = (int(Kind.NODES), int(Kind.PROVIDERS))
+_Peer = tuple[bytes, Endpoint]
+
+
+class _Pending:
+    """A call: `sent` is when its message left (0 while it waits for a session), `left` how many packets of the answer
+    are to come (None before the first)."""
+
+    __slots__ = ("call", "deadline", "expects", "left", "message", "peer", "request_id", "sent")
+
+    def __init__(self, call: Call, request_id: bytes, message: bytes, deadline: float) -> None:
+        self.call = call.call
+        self.peer: _Peer = (call.node_id, (call.host, call.port))
+        self.expects = RESPONSE_TO.get(call.kind)
+        self.request_id = request_id
+        self.message = message
+        self.deadline = deadline
+        self.sent = 0.0
+        self.left: int | None = None
+
+
+class FastWire:
+    """See the module. Invariant: a pending call is in `_pending`, and in `_waiting` of its peer as long as it is not
+    sent; `_deadlines` holds each at least once. `_sessions` holds the client mode of each peer with a session."""
+
+    def __init__(
+        self, key: PrivateKey, state: LocalState, settings: WireSettings, records: RecordCache
+    ) -> None:
+        self.outbox = Outbox()
+        self.counters: Counter[str] = Counter()
+        self.datagrams: list[tuple[bytes, Endpoint]] = []
+        self.wants_socket = False
+        self.life = Life.UNKNOWN
+        self.node_id = node_id_of_public_key(key.public_key)
+        self._settings = settings
+        self._records = records
+        self._local = local.LocalRecords(key, state, settings)
+        self._unix_offset = 0.0
+        self._bound: list[Endpoint] | None = None
+        self._opening: list[Open] = []
+        self._closing: list[Close] = []
+        self._sessions: dict[_Peer, bool] = {}
+        self._seqs: dict[bytes, int] = {}
+        self._pending: dict[bytes, _Pending] = {}
+        self._waiting: dict[_Peer, list[_Pending]] = {}
+        self._deadlines: list[tuple[float, int, _Pending]] = []
+        self._number = 0
+        self._mode = bytes((int(settings.client_mode),))
+        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
+            Call: self._call,
+            PeerReply: self._reply,
+            Hello: self._hello,
+            NodeLife: self._node_life,
+            ClockSet: self._clock_set,
+            Open: self._open,
+            Close: self._close,
+            UpdateRecord: self._update_record,
+            AddressVoted: self._address_voted,
+            Stats: self._stats,
+        }
+
+    @property
+    def unsaved_state(self) -> bytes | None:
+        """As in WireMachine."""
+        return self._local.unsaved
+
+    @unsaved_state.setter
+    def unsaved_state(self, saved: None) -> None:
+        self._local.unsaved = saved
+
+    def assume_session(self, peer: _Peer) -> None:
+        """Have a session with a peer who has one with us."""
+        self._sessions.setdefault(peer, False)
+
+    # Calls ------------------------------------------------------------------------------------------------------
+
+    def _call(self, call: Call, now: float) -> None:
+        if self._bound is None:
+            self.outbox.send(Actor.ROUTING, CallFailed(call.call, "closed"))
+            return
+        self._number += 1
+        request_id = self._number.to_bytes(8, "big")
+        message = self._mode + bytes((call.kind,)) + request_id + call.body
+        deadline = min(call.deadline, now + self._settings.call_seconds)
+        pending = _Pending(call, request_id, message, deadline)
+        self._pending[request_id] = pending
+        heappush(self._deadlines, (deadline, self._number, pending))
+        if pending.peer in self._sessions:
+            self._send(_ORDINARY, pending.message, pending.peer[1])
+            self._sent(pending, now)
+        else:
+            self._wait(pending)
+
+    def _wait(self, pending: _Pending) -> None:
+        waiting = self._waiting.setdefault(pending.peer, [])
+        waiting.append(pending)
+        if len(waiting) == 1:
+            self._send(_KNOCK, pending.request_id, pending.peer[1])
+
+    def _send(self, flag: int, rest: bytes, address: Endpoint) -> None:
+        self.datagrams.append((bytes((flag,)) + self.node_id + rest, address))
+
+    def _sent(self, pending: _Pending, now: float) -> None:
+        if pending.expects is None:
+            self.outbox.send(Actor.ROUTING, CallSent(pending.call))
+            del self._pending[pending.request_id]
+        pending.sent = now
+
+    def _make_session(self, peer: _Peer, client_mode: bool) -> None:
+        """Remember a session; at the limit the oldest leaves."""
+        self._sessions[peer] = client_mode
+        if len(self._sessions) > self._settings.sessions:
+            del self._sessions[next(iter(self._sessions))]
+
+    def _session_made(self, peer: _Peer, now: float) -> None:
+        for pending in self._waiting.pop(peer, ()):
+            if pending.request_id in self._pending and not pending.sent:
+                self._send(_ORDINARY, pending.message, peer[1])
+                self._sent(pending, now)
+
+    def _whoareyou(self, source: bytes, data: bytes, address: Endpoint, now: float) -> None:
+        pending = self._pending.get(data[_ID_END : _ID_END + 8])
+        if pending is None or pending.peer != (source, address):
+            self.counters["whoareyou_unexpected"] += 1
+            return
+        own = self._local.record
+        is_known = int.from_bytes(data[_ID_END + 8 : _ID_END + 16], "big") >= own.seq
+        record = b"" if is_known else own.encoded
+        self._send(_HANDSHAKE, len(record).to_bytes(2, "big") + record + pending.message, address)
+        self._make_session(pending.peer, False)
+        self._sent(pending, now)
+        self._session_made(pending.peer, now)
+
+    def _answer(self, peer: _Peer, message: bytes, now: float) -> None:
+        kind = message[1]
+        pending = self._pending.get(message[2:_HEAD])
+        if pending is None or pending.peer != peer or pending.expects != kind:
+            self.counters["response_unmatched"] += 1
+            return
+        body = message[_HEAD:]
+        if kind in _SEVERAL:
+            self._count_packet(pending, body, now)
+        else:
+            del self._pending[pending.request_id]
+        answer = CallAnswer(pending.call, kind, body, now - pending.sent, bool(message[0]))
+        self.outbox.send(Actor.ROUTING, answer)
+
+    def _count_packet(self, pending: _Pending, body: bytes, now: float) -> None:
+        if pending.left is None:
+            pending.left = max(1, min(records_total(body), self._settings.answer_packets))
+        pending.left -= 1
+        if pending.left:
+            pending.deadline = now + self._settings.call_seconds
+            self._number += 1
+            heappush(self._deadlines, (pending.deadline, self._number, pending))
+        else:
+            del self._pending[pending.request_id]
+
+    def tick(self, now: float) -> None:
+        """Fail what has waited too long, with all that waits for the same session."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            pending = heappop(self._deadlines)[2]
+            if pending.request_id in self._pending and pending.deadline <= now:
+                late = self._waiting.pop(pending.peer, []) if not pending.sent else [pending]
+                for each in late:
+                    if self._pending.pop(each.request_id, None) is not None:
+                        self.counters["calls_timed_out"] += 1
+                        self.outbox.send(Actor.ROUTING, CallFailed(each.call, "timeout"))
+
+    def deadline(self) -> float | None:
+        """As in Machine."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    # Datagrams --------------------------------------------------------------------------------------------------
+
+    def receive_datagram(self, data: bytes, address: Endpoint, now: float) -> None:
+        """As in WireMachine. Counts and drops what does not decode."""
+        source = data[1:_ID_END]
+        try:
+            if data[0] == _ORDINARY:
+                self._ordinary((source, address), data[_ID_END:], now)
+            elif data[0] == _HANDSHAKE:
+                self._handshake((source, address), data[_ID_END:], now)
+            elif data[0] == _WHOAREYOU:
+                self._whoareyou(source, data, address, now)
+            else:
+                self._challenge(source, data[_ID_END:], address)
+        except (DecodeError, IndexError) as error:
+            self.counters[f"bad datagram: {error}"] += 1
+
+    def _challenge(self, source: bytes, nonce: bytes, address: Endpoint) -> None:
+        seq = self._seqs.get(source, 0).to_bytes(8, "big")
+        self._send(_WHOAREYOU, nonce + seq, address)
+
+    def _handshake(self, peer: _Peer, rest: bytes, now: float) -> None:
+        size = int.from_bytes(rest[:2], "big")
+        encoded, message = rest[2 : 2 + size], rest[2 + size :]
+        if encoded:
+            record = self._records.decode(encoded)
+            if record.node_id != peer[0]:
+                raise DecodeError("foreign record")
+            self._seqs[peer[0]] = record.seq
+        self.counters["handshakes_accepted"] += 1
+        self._make_session(peer, bool(message[0]))
+        self._seen(peer, encoded)
+        self._session_made(peer, now)
+        self._ordinary(peer, message, now)
+
+    def _seen(self, peer: _Peer, record: bytes) -> None:
+        node_id, (host, port) = peer
+        self.outbox.send(Actor.ROUTING, PeerSeen(node_id, host, port, record, self._sessions[peer]))
+
+    def _ordinary(self, peer: _Peer, message: bytes, now: float) -> None:
+        client_mode = self._sessions.get(peer)
+        if client_mode is None:
+            self._challenge(peer[0], message[2:_HEAD], peer[1])
+            return
+        if client_mode != bool(message[0]):
+            self._sessions[peer] = bool(message[0])
+            self._seen(peer, b"")
+        kind = message[1]
+        if kind == Kind.PING:
+            self.counters["served_ping"] += 1
+            pong = encode_pong(Pong(self._local.record.seq, *peer[1]))
+            self._respond(peer[1], Kind.PONG, message[2:_HEAD], pong)
+        elif kind in RESPONSE_KINDS:
+            self._answer(peer, message, now)
+        elif kind in _FORWARD_TO:
+            ticket = (peer[0], *peer[1], message[2:_HEAD])
+            request = PeerRequest(*ticket, kind, message[_HEAD:], bool(message[0]), now + 1.0)
+            self.outbox.send(_FORWARD_TO[kind], request)
+
+    def _respond(self, address: Endpoint, kind: int, request_id: bytes, body: bytes) -> None:
+        self._send(_ORDINARY, self._mode + bytes((kind,)) + request_id + body, address)
+
+    def _reply(self, reply: PeerReply, _now: float) -> None:
+        for body in reply.bodies:
+            self._respond((reply.host, reply.port), reply.kind, reply.request_id, body)
+
+    # Life of the node -------------------------------------------------------------------------------------------
+
+    def boot(self, now: float) -> None:
+        """As in Machine."""
+        endpoints = [local.parse_listen(text) for text in self._settings.listen]
+        self._local.configure(endpoints, now + self._unix_offset)
+        self.outbox.broadcast(Actor.WIRE, self._local_records())
+        self.outbox.broadcast(Actor.WIRE, Hello(Actor.WIRE))
+
+    def handle(self, message: Message, now: float) -> None:
+        """As in Machine."""
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            self.counters["unexpected_message"] += 1
+            return
+        handler(message, now)
+
+    def _local_records(self) -> LocalRecords:
+        provider = self._local.provider_record
+        return LocalRecords(self._local.record.encoded, b"" if provider is None else provider.encoded)
+
+    def _hello(self, hello: Hello, _now: float) -> None:
+        self.outbox.send(Actor(hello.actor), NodeLife(Actor.WIRE, self.life))
+        self.outbox.send(Actor(hello.actor), self._local_records())
+
+    def _node_life(self, message: NodeLife, _now: float) -> None:
+        if message.life != Life.UNKNOWN and (message.actor == Actor.API or self.life is Life.UNKNOWN):
+            self.life = Life(message.life)
+            self.wants_socket = self.life in (Life.OPEN, Life.STARTED)
+
+    def _clock_set(self, clock: ClockSet, _now: float) -> None:
+        self._unix_offset = clock.unix_offset
+
+    def _update_record(self, update: UpdateRecord, now: float) -> None:
+        unix_time = now + self._unix_offset
+        record = self._local.update(update.provider, update.record, update.addresses, unix_time)
+        self.outbox.broadcast(Actor.WIRE, self._local_records())
+        self.outbox.send(Actor(update.asker), Done(update.request, record.encoded))
+
+    def _address_voted(self, voted: AddressVoted, now: float) -> None:
+        if self._local.vote((voted.host, voted.port), now + self._unix_offset):
+            self.outbox.broadcast(Actor.WIRE, self._local_records())
+
+    def _stats(self, stats: Stats, _now: float) -> None:
+        gauges = {"sessions": len(self._sessions), "calls": len(self._pending)}
+        value = {"counters": dict(self.counters), "gauges": gauges}
+        self.outbox.send(Actor(stats.asker), Done(stats.request, value))
+
+    def _open(self, message: Open, _now: float) -> None:
+        self.wants_socket = True
+        self._opening.append(message)
+        if self._bound is not None:
+            self._opened()
+
+    def _opened(self) -> None:
+        for message in self._opening:
+            self.outbox.send(Actor(message.asker), Done(message.request, self._local.record.encoded))
+        self._opening.clear()
+
+    def socket_bound(self, endpoints: list[Endpoint], now: float) -> None:
+        """As in WireMachine."""
+        self._bound = endpoints
+        if self.life in (Life.UNKNOWN, Life.CLOSED):
+            self.life = Life.OPEN
+        if self._local.configure(endpoints, now + self._unix_offset):
+            self.outbox.broadcast(Actor.WIRE, self._local_records())
+        self._opened()
+
+    def _close(self, message: Close, now: float) -> None:
+        self._closing.append(message)
+        self.wants_socket = False
+        if self._bound is None:
+            self.socket_closed(now)
+
+    def socket_closed(self, now: float) -> None:  # noqa: ARG002
+        """As in WireMachine."""
+        self._bound = None
+        self.life = Life.CLOSED
+        for message in self._closing:
+            self.outbox.send(Actor(message.asker), Done(message.request, None))
+        self._closing.clear()
+
+    def stop(self, now: float) -> None:
+        """As in Machine."""
+
+    def is_idle(self) -> bool:
+        """As in Machine."""
+        return True
