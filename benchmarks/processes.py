@@ -1,0 +1,77 @@
+"""CPU time and memory of processes, read from /proc."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+_NS = 1e-9
+_KIB = 1024
+
+
+class Memory(NamedTuple):
+    """Bytes: resident, and proportional (shared pages divided among those that share them)."""
+
+    rss: int
+    pss: int
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return user and system time of a process, all its threads, in seconds.
+
+    From schedstat, which counts nanoseconds; `stat` counts ticks of 10 ms. Raises FileNotFoundError when it is gone.
+    """
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) * _NS
+
+
+def memory(pid: int) -> Memory:
+    """Return the memory of a process."""
+    found = {"Rss": 0, "Pss": 0}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in found:
+            found[name] = int(rest.split()[0]) * _KIB
+    return Memory(found["Rss"], found["Pss"])
+
+
+def node_processes(supervisor: int) -> dict[str, int]:
+    """Return the process ids of a node by name: supervisord, and the actors below it by theirs."""
+    pids = {"supervisord": supervisor}
+    for child in _children(supervisor):
+        arguments = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        if b"codexdht.actors" in arguments:
+            pids[arguments[arguments.index(b"codexdht.actors") + 1].decode()] = child
+    return pids
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+class CpuMeter:
+    """CPU time of several processes since it was made."""
+
+    def __init__(self, pids: dict[str, int]) -> None:
+        self._pids = pids
+        self._start = self._read(pids)
+
+    def _read(self, names: Iterable[str]) -> dict[str, float]:
+        return {name: cpu_seconds(self._pids[name]) for name in names}
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds spent since, by name."""
+        return {name: now - self._start[name] for name, now in self._read(self._pids).items()}
+
+
+def machine() -> str:
+    """Return a line on what this runs on."""
+    import os
+    import platform
+
+    models = [
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    ]
+    model = models[0].partition(":")[2].strip() if models else platform.machine()
+    return f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python {platform.python_version()}"
