@@ -131,4 +131,6 @@ def _network(host: str) -> str:
     """Return what an address is counted as: itself, or its /64 in the case of IPv6."""
     if ":" not in host:
         return host
-    return str(IPv6Network((host, 64), strict=False))
+    return str(
+        IPv6Network((host.partition("%")[0], 64), strict=False)
+    )  # a link-local host may name its interface

@@ -69,7 +69,7 @@ def parse_listen(text: str) -> Endpoint:
 class LocalRecords:
     """The DHT record and the provider record of this node.
 
-    Every change goes through `_change`, which leaves `unsaved` set: the bytes that must be on disk before a peer or user
+    Every change goes through `_change`, which leaves in `unsaved` the bytes that must be on disk before a peer or user
     sees the new record. `record` is never missing: before the first address is known it has none.
     """
 
@@ -92,7 +92,7 @@ class LocalRecords:
         return record if record is not None and record.public_key == self._key.public_key else None
 
     def configure(self, bound: list[Endpoint], unix_time: float) -> bool:
-        """Follow the configuration, given where the sockets are (or will be); tell whether the record changed.
+        """Follow the configuration, given where the sockets are or will be; tell whether the record changed.
 
         Addresses that were voted or set by the user stay as long as the configuration says what it said then.
         """

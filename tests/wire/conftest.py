@@ -51,7 +51,7 @@ class WireNode:
 
 
 class Net:
-    """Delivers datagrams in the order they were sent, but for those that `lose` names. `log` holds all, lost ones too."""
+    """Delivers datagrams in the order they were sent, but for those that `lose` names. `log` holds lost ones, too."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -212,7 +212,7 @@ def test_several_packets(net: Net) -> None:
 
 
 def test_missing_packets_time_out(net: Net) -> None:
-    """If packets of an answer never come, the call fails 1 s after the last that did; more than announced are dropped."""
+    """If packets of an answer never come, the call fails 1 s after the last that did; later ones are dropped."""
     a, b = net.node(1), net.node(2)
     net.call(a, b, Kind.GET_PROVIDERS, discv5.encode_get_providers(bytes(32)))
     net.run()

@@ -1,0 +1,122 @@
+"""Peers' messages: every one round-trips, the short ways agree with protobuf, and nothing but DecodeError is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codexdht.errors import DecodeError
+from codexdht.messages import discv5
+from codexdht.messages import discv5_pb2 as pb
+from codexdht.messages.discv5 import AddProvider, Kind, Pong, TalkRequest
+
+ids = st.binary(min_size=32, max_size=32)
+seqs = st.integers(0, 2**64 - 1)
+hosts = st.ip_addresses().map(str)
+records = st.lists(st.binary(max_size=300), max_size=5)
+DECODERS: list[Callable[[bytes], Any]] = [
+    discv5.decode_outer,
+    discv5.decode_ping,
+    discv5.decode_pong,
+    discv5.decode_find_node,
+    discv5.decode_find_node_fast,
+    discv5.decode_records,
+    discv5.records_total,
+    discv5.decode_talk_request,
+    discv5.decode_talk_response,
+    discv5.decode_add_provider,
+    discv5.decode_get_providers,
+]
+
+
+@given(st.sampled_from(Kind), st.binary(max_size=8), st.binary(max_size=1200), st.booleans())
+def test_outer(kind: Kind, request_id: bytes, body: bytes, client_mode: bool) -> None:
+    """The outer message round-trips, and its bytes are those of protobuf."""
+    plaintext = discv5.encode_outer(kind, request_id, body, client_mode)
+    assert discv5.decode_outer(plaintext) == (kind, request_id, body, client_mode)
+    message = pb.Outer(request_id=request_id, body=body, client_mode=int(client_mode))
+    assert plaintext == bytes((kind,)) + message.SerializeToString()
+
+
+@given(
+    st.sampled_from(Kind),
+    st.binary(max_size=8),
+    st.binary(max_size=200),
+    st.integers(0, 230),
+    st.integers(0, 255),
+)
+def test_short_way_agrees_with_protobuf(
+    kind: Kind, request_id: bytes, body: bytes, at: int, byte: int
+) -> None:
+    """A message with one byte changed means to us what it means to protobuf, or is refused by both."""
+    plaintext = bytearray(discv5.encode_outer(kind, request_id, body, False))
+    plaintext[at % len(plaintext)] = byte
+    data = bytes(plaintext)
+    assert outcome(discv5.decode_outer, data) == outcome(discv5._decode_any_outer, data)
+
+
+def outcome(decode: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return decode(data)
+    except DecodeError as error:
+        return str(error)
+
+
+@given(seqs, hosts, st.integers(0, 65535))
+def test_ping_and_pong(seq: int, host: str, port: int) -> None:
+    """PING and PONG round-trip, of IPv4 and IPv6, and their bytes are those of protobuf."""
+    assert discv5.decode_ping(discv5.encode_ping(seq)) == seq
+    pong = Pong(seq, host, port)
+    body = discv5.encode_pong(pong)
+    assert discv5.decode_pong(body) == pong
+    assert pb.Pong.FromString(body).SerializeToString() == body
+
+
+@given(st.lists(st.integers(0, 65535), max_size=10), ids)
+def test_find_node(distances: list[int], target: bytes) -> None:
+    """Both forms of FIND_NODE round-trip, the empty list, too."""
+    assert discv5.decode_find_node(discv5.encode_find_node(distances)) == distances
+    assert discv5.decode_find_node_fast(discv5.encode_find_node_fast(target)) == target
+    assert discv5.decode_get_providers(discv5.encode_get_providers(target)) == target
+
+
+@given(st.integers(0, 2**32 - 1), records)
+def test_records(total: int, sprs: list[bytes]) -> None:
+    """NODES and PROVIDERS round-trip, and their bytes are those of protobuf."""
+    body = discv5.encode_records(total, sprs)
+    assert discv5.decode_records(body) == (total, sprs)
+    assert discv5.records_total(body) == total
+    assert body == pb.Records(total=total, records=sprs).SerializeToString()
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), ids)
+def test_talk_and_add_provider(protocol: bytes, request: bytes, key: bytes) -> None:
+    """TALK_REQ, TALK_RESP and ADD_PROVIDER round-trip."""
+    talk = TalkRequest(protocol, request)
+    assert discv5.decode_talk_request(discv5.encode_talk_request(talk)) == talk
+    assert discv5.decode_talk_response(discv5.encode_talk_response(request)) == request
+    add = AddProvider(key, request)
+    assert discv5.decode_add_provider(discv5.encode_add_provider(add)) == add
+
+
+@pytest.mark.parametrize("decode", DECODERS, ids=lambda decode: decode.__name__)
+@given(data=st.binary(max_size=80))
+def test_no_bytes_raise_but_decode_error(decode: Callable[[bytes], Any], data: bytes) -> None:
+    """Any bytes decode or raise DecodeError."""
+    outcome(decode, data)
+
+
+@given(st.lists(st.binary(max_size=1300), max_size=40), st.integers(1, 16))
+def test_split_records(sprs: list[bytes], limit: int) -> None:
+    """Answers are split into packets of at most 1280 bytes, in order, each with the number of packets."""
+    bodies = discv5.split_records(sprs, limit)
+    assert 1 <= len(bodies) <= limit
+    kept = [record for body in bodies for record in discv5.decode_records(body).records]
+    assert kept == [r for r in sprs if len(r) <= 1150][: len(kept)] or any(len(r) > 1150 for r in kept)
+    for body in bodies:
+        assert discv5.decode_records(body).total == len(bodies)
+        assert len(discv5.encode_outer(Kind.NODES, b"12345678", body, True)) <= discv5.MAX_PLAINTEXT

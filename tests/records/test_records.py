@@ -1,0 +1,76 @@
+"""Signed peer records: round trips, verification of every byte, and their cache."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codexdht.entropy import seeded
+from codexdht.errors import DecodeError, InvalidRecord
+from codexdht.identity import PrivateKey
+from codexdht.records import RecordCache, decode_record, parse_address, record_from_uri, sign_record
+
+KEY = PrivateKey.generate(seeded(1))
+ADDRESS = parse_address("/ip4/1.2.3.4/udp/8090")
+RECORD = sign_record(KEY, 1_700_000_000, [ADDRESS])
+
+endpoints = st.tuples(
+    st.ip_addresses().filter(lambda ip: not ip.is_multicast and int(ip)), st.integers(1, 65535)
+)
+
+
+@given(st.integers(0, 2**64 - 1), st.lists(endpoints, max_size=4))
+def test_round_trip(seq: int, hosts: list[tuple[object, int]]) -> None:
+    """A signed record decodes to what was signed; its endpoint is its first UDP address."""
+    texts = [f"/ip{getattr(ip, 'version', 4)}/{ip}/udp/{port}" for ip, port in hosts]
+    addresses = [parse_address(text) for text in texts]
+    signed = sign_record(KEY, seq, addresses)
+    read = decode_record(signed.encoded)
+    assert (read.seq, list(read.addresses), read.node_id) == (seq, addresses, RECORD.node_id)
+    assert read.endpoint == (None if not hosts else (str(hosts[0][0]), hosts[0][1]))
+    assert record_from_uri(read.uri) == read
+
+
+@given(st.integers(0, len(RECORD.encoded) - 1), st.integers(1, 255))
+def test_every_byte_counts(at: int, flip: int) -> None:
+    """A record with any byte changed is refused."""
+    data = bytearray(RECORD.encoded)
+    data[at] ^= flip
+    with pytest.raises(DecodeError):
+        decode_record(bytes(data))
+
+
+@given(st.binary(max_size=250))
+def test_no_bytes_raise_but_decode_error(data: bytes) -> None:
+    """Any bytes are refused with DecodeError, beside a record's own bytes, too, unless they are an unknown field."""
+    for attempt in (data, RECORD.encoded[:-20] + data, data + RECORD.encoded):
+        try:
+            record = decode_record(attempt)
+        except DecodeError:
+            continue
+        assert record.node_id == RECORD.node_id
+
+
+@given(st.text(max_size=60))
+def test_text_form_is_strict(text: str) -> None:
+    """Any other text than a record's is refused with a message for its user."""
+    for attempt in (text, "spr:" + text, RECORD.uri + "=" + text):
+        with pytest.raises(InvalidRecord):
+            record_from_uri(attempt)
+
+
+def test_cache_checks_once() -> None:
+    """The same bytes are verified once while they are in the cache; bad bytes are never kept."""
+    cache = RecordCache(2)
+    others = [sign_record(KEY, seq, [ADDRESS]).encoded for seq in range(3)]
+    assert cache.decode(others[0]) is cache.decode(others[0])
+    assert cache.checks == 1
+    for encoded in others:
+        cache.decode(encoded)
+    assert (len(cache), cache.checks) == (2, 3)
+    with pytest.raises(DecodeError):
+        cache.decode(b"rubbish")
+    assert len(cache) == 2
+    cache.decode(others[0])
+    assert cache.checks == 5
