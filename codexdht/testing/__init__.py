@@ -12,7 +12,7 @@ from codexdht.testing.node import Node, Place, Reply
 from codexdht.testing.outcome import Options, Outcome
 from codexdht.testing.population import Churn, grow, join, settle, stop_share
 from codexdht.testing.scenarios import SCENARIOS
-from codexdht.testing.world import World, WorldSettings
+from codexdht.testing.world import Spec, World, WorldSettings
 
 __all__ = [
     "SCENARIOS",
@@ -27,6 +27,7 @@ __all__ = [
     "Outcome",
     "Place",
     "Reply",
+    "Spec",
     "Weather",
     "World",
     "WorldSettings",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from codexdht.identity import PrivateKey
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.entry import Entry
 from codexdht.routing.networks import network_of
 from codexdht.testing.fast_wire import FastWire
 from codexdht.testing.node import Node, Place
-from codexdht.testing.world import World
+from codexdht.testing.world import Spec, World
 
 _NEAREST: Final = 24
 _NEIGHBOURS: Final = 120
@@ -25,7 +25,7 @@ def grow(world: World, count: int, *, bootstraps: int = 3, pause: float = 0.5) -
     nodes: list[Node] = []
     known: list[SignedPeerRecord] = []
     for _ in range(count):
-        node = world.new_node(list(known))
+        node = world.add(Spec(tuple(known)))
         node.join()
         nodes.append(node)
         if len(known) < bootstraps:
@@ -46,7 +46,7 @@ def settle(world: World, count: int, *, dead: float = 0.1, sessions: bool = True
     """Start `count` nodes whose tables are as after a day: the nearest nodes, many of the region around, and a sample
     of all others; a share `dead` of all entries are of nodes that are gone. With FastWire, nodes that know each
     other have sessions, too, unless `sessions` is false."""
-    nodes = [world.new_node([]) for _ in range(count)]
+    nodes = [world.add(Spec()) for _ in range(count)]
     for node in nodes:
         node.open()
     everybody = [_living(world, node) for node in nodes]
@@ -142,12 +142,10 @@ class Churn:
         self._next()
 
 
-def join(
-    world: World, among: list[Node], *, key: PrivateKey | None = None, places: list[Place] | None = None
-) -> Node:
+def join(world: World, among: list[Node], places: Sequence[Place] = ()) -> Node:
     """Start a node that knows three random live nodes out of `among`."""
     contacts = [node for node in world.entropy.sample(among, min(len(among), 6)) if node.is_alive][:3]
-    node = world.new_node([world.records.decode(c.record) for c in contacts], key=key, places=places)
+    node = world.add(Spec([world.records.decode(c.record) for c in contacts], places=places))
     node.join()
     return node
 

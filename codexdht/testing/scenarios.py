@@ -20,7 +20,7 @@ from codexdht.testing.network import Weather
 from codexdht.testing.node import Node, Place, Reply
 from codexdht.testing.outcome import Options, Outcome
 from codexdht.testing.population import Churn, grow, join, settle, stop_share
-from codexdht.testing.world import World, WorldSettings
+from codexdht.testing.world import Spec, World, WorldSettings
 
 Scenario = Callable[[Options], Outcome]
 
@@ -172,9 +172,7 @@ def hostile(options: Options) -> Outcome:
     stage.note(stage.probe(options.searches // 4), "before_")
     gang = Gang()
     gang.victims = [world.records.decode(node.record) for node in stage.nodes]
-    members = [
-        world.new_node([], places=[_member(i)], gang=gang) for i in range(min(254, options.nodes // 4))
-    ]
+    members = [world.add(Spec(places=[_member(i)], gang=gang)) for i in range(min(254, options.nodes // 4))]
     for node in members:
         node.open()
         gang.records.append(world.records.decode(node.record))
@@ -203,7 +201,7 @@ def crowd(options: Options) -> Outcome:
     members = []
     for port in range(100):
         address = ("198.51.99.7", 10_000 + port)
-        members.append(join(world, stage.nodes, places=[Place(address, address)]))
+        members.append(join(world, stage.nodes, [Place(address, address)]))
         world.loop.run_for(1.0)
     world.loop.run_for(_NEW)
     stage.note(probe(world, stage.published, options.searches // 2, askers=lambda: members), "inside_")
@@ -221,8 +219,8 @@ def bulk(options: Options) -> Outcome:
     node = stage.providers[0]
     keys = [world.entropy.randbytes(32) for _ in range(options.keys)]
     alone = _cost_of_lookups(world, node)
-    sent, began, replies = find_messages(node), world.now, []
-    node.add_provider(keys, replies.append, timeout=60.0)
+    sent, began = find_messages(node), world.now
+    node.add_provider(keys, _ignore, timeout=60.0)
     world.loop.run_for(options.keys / world.settings.routing.publish_rate + 60.0)
     figures = stage.outcome.figures
     figures["keys"] = len(keys)
@@ -236,6 +234,10 @@ def bulk(options: Options) -> Outcome:
     probes = stage.probe(options.searches)
     stage.note(probes)
     return stage.finish(probes)
+
+
+def _ignore(_reply: Reply) -> None:
+    """The stores are looked at instead."""
 
 
 def _with_keys(options: Options, keys: int) -> Options:

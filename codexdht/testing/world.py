@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, Literal
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import Meta
@@ -53,12 +56,21 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Keep a hash of all that arrives."""
 
 
-class _Kept(NamedTuple):
-    """What a restarted node finds as it was."""
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a node is made of. What is left out is made: a fresh key, an IPv4 address of its own, an empty store.
 
-    key: PrivateKey
-    bootstrap: list[SignedPeerRecord]
-    backend: Backend
+    bootstrap: whom it knows; voted: it announces the address that others see once they have told it, otherwise that
+    from the beginning; backend: the store of an earlier node; gang: it is hostile, and one of them.
+    """
+
+    bootstrap: Sequence[SignedPeerRecord] = ()
+    key: PrivateKey | None = None
+    places: Sequence[Place] = ()
+    voted: bool = False
+    client_mode: bool = False
+    backend: Backend | None = None
+    gang: Gang | None = None
 
 
 class World:
@@ -73,7 +85,7 @@ class World:
         self.addresses = Addresses()
         self.nodes: list[Node] = []
         self._made = 0
-        self._kept: dict[bytes, _Kept] = {}
+        self._specs: WeakKeyDictionary[Node, Spec] = WeakKeyDictionary()
         self.records = RecordCache(_RECORDS)
         """Shared by all nodes, so that each record is verified once."""
         latency = Latency(settings.median_rtt, settings.rtt_spread, settings.seed)
@@ -89,58 +101,43 @@ class World:
         """Return a fresh identity."""
         return PrivateKey.generate(self.entropy)
 
-    def new_node(
-        self,
-        bootstrap: list[SignedPeerRecord],
-        *,
-        key: PrivateKey | None = None,
-        places: list[Place] | None = None,
-        announce: Literal["auto"] | None = None,
-        client_mode: bool = False,
-        backend: Backend | None = None,
-        gang: Gang | None = None,
-    ) -> Node:
-        """Add a node that is not started yet, at an IPv4 address of its own if no places are given. It announces where
-        it is seen, or with "auto" leaves that to the network. With `backend` it finds an earlier node's store; with
-        `gang` it is hostile."""
-        key = key or self.new_key()
-        if places is None:
-            address = self.addresses.ipv4()
-            places = [Place(address, address)]
-        wire_settings = WireSettings(
-            listen=[_multiaddress(place.bound) for place in places],
-            announce=announce or [_multiaddress(place.seen) for place in places],
-            client_mode=client_mode,
+    def add(self, spec: Spec) -> Node:
+        """Add a node that is not started yet."""
+        address = self.addresses.ipv4() if not spec.places else spec.places[0].seen
+        full = replace(
+            spec,
+            key=spec.key or self.new_key(),
+            places=spec.places or [Place(address, address)],
+            backend=MemoryBackend() if spec.backend is None else spec.backend,
         )
         self._made += 1
-        entropy = seeded(f"{self.settings.seed} node {self._made}")
-        wire = self._wire(key, wire_settings, entropy)
-        backend = MemoryBackend() if backend is None else backend
-        if gang is None:
-            routing_settings = msgspec.structs.replace(self.settings.routing, client_mode=client_mode)
-            routing = RoutingMachine(wire.node_id, routing_settings, entropy, bootstrap, records=self.records)
-            store = StoreMachine(backend, self.settings.store, entropy)
-            machines = Machines(wire, routing, store)
-            self._kept[wire.node_id] = _Kept(key, bootstrap, backend)
-        else:
-            machines = Machines(wire, HostileRouting(wire.node_id, gang), HostileStore())
-        node = Node(
-            machines,
-            places,
-            self.network,
-            self.loop,
-            codec=self.settings.codec,
-        )
+        machines = self._machines(full, seeded(f"{self.settings.seed} node {self._made}"))
+        node = Node(machines, list(full.places), self.network, self.loop, codec=self.settings.codec)
         self.nodes.append(node)
+        self._specs[node] = full
         return node
 
     def restart(self, node: Node) -> Node:
         """End a node's processes in good order and start them again, on the same disk and at the same place."""
-        kept = self._kept[node.node_id]
         node.stop()
-        again = self.new_node(kept.bootstrap, key=kept.key, places=node.places, backend=kept.backend)
+        again = self.add(self._specs[node])
         again.join()
         return again
+
+    def _machines(self, spec: Spec, entropy: Entropy) -> Machines:
+        announce = [_multiaddress(place.seen) for place in spec.places]
+        wire_settings = WireSettings(
+            listen=[_multiaddress(place.bound) for place in spec.places],
+            announce="auto" if spec.voted else announce,
+            client_mode=spec.client_mode,
+        )
+        wire = self._wire(spec.key or self.new_key(), wire_settings, entropy)
+        if spec.gang is not None:
+            return Machines(wire, HostileRouting(wire.node_id, spec.gang), HostileStore())
+        settings = msgspec.structs.replace(self.settings.routing, client_mode=spec.client_mode)
+        routing = RoutingMachine(wire.node_id, settings, entropy, list(spec.bootstrap), records=self.records)
+        store = StoreMachine(spec.backend or MemoryBackend(), self.settings.store, entropy)
+        return Machines(wire, routing, store)
 
     def _wire(self, key: PrivateKey, settings: WireSettings, entropy: Entropy) -> Wire:
         match self.settings.level:
