@@ -6,7 +6,7 @@ Two modules provide it: `lmdb_backend` on disk, `memory_backend` for simulations
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from codexdht.errors import StorageFull
 
@@ -26,6 +26,12 @@ class Table(IntEnum):
     DOOMED = 7
     SNAPSHOT = 8
     PROVIDED = 9
+
+
+PREFIX: Final = 4
+PAIRS: Final = {Table.BY_PEER: 32, Table.BY_EXPIRY: 36}
+"""Tables whose keys are a 4-byte prefix, that many rows share, and so many bytes more; their values are empty. A
+backend may keep the prefix once."""
 
 
 class NoRoom(StorageFull):
@@ -63,6 +69,9 @@ class Backend(Protocol):
 
     def release(self) -> None:
         """Let go of the snapshot that reads have used, so that its pages can be used again."""
+
+    def drop_old_tables(self) -> None:
+        """Remove the tables that only older layouts have; committed at once."""
 
     def used_bytes(self) -> int:
         """Return how many bytes the rows take, free room inside the file not counted."""

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 
 from codexdht.store.backend import Backend, Row, Table
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 LAYOUT_ROW: Final = b"layout"
 CLOCK_ROW: Final = b"clock"
 NEXT_NUMBER_ROW: Final = b"next number"

@@ -16,19 +16,23 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final, NoReturn
 
 import lmdb
 
 from codexdht.errors import StoreError
-from codexdht.store.backend import NoRoom, Row, Table
+from codexdht.store.backend import PAIRS, PREFIX, NoRoom, Row, Table
 from codexdht.store.settings import StoreSettings
 
 DATA_FILE: Final = "data.mdb"
 _OWNER_FILE: Final = "owner.lock"
 _MIN_RESERVE: Final = 8 * 1024 * 1024
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_NAMES: Final = {Table.BY_PEER: "by_peer_2", Table.BY_EXPIRY: "by_expiry_2"}
+_OLD_TABLES: Final = (b"by_peer", b"by_expiry")
 _ADVICE: Final = "move it away and start again with an empty store, or put back a copy of it"
 
 
@@ -43,6 +47,7 @@ class LmdbBackend:
         self.path = path
         self._map_size = map_size
         self._read_only = read_only
+        self._paired = [table in PAIRS for table in Table]
         self._owner = None if read_only else _own(path)
         self._writer: lmdb.Transaction[bytes] | None = None
         self._reader: lmdb.Transaction[bytes] | None = None
@@ -53,7 +58,7 @@ class LmdbBackend:
             self._env = lmdb.open(
                 str(self.path),
                 map_size=self._map_size,
-                max_dbs=len(Table),
+                max_dbs=len(Table) + len(_OLD_TABLES),
                 max_spare_txns=1,
                 readahead=False,
                 readonly=self._read_only,
@@ -61,11 +66,14 @@ class LmdbBackend:
                 mode=0o600,
             )
             self._check_size()
-            self._dbs = [
-                self._env.open_db(t.name.lower().encode(), create=not self._read_only) for t in Table
-            ]
+            self._dbs = [self._open_table(table) for table in Table]
         except lmdb.Error as error:
             self._give_up(error)
+
+    def _open_table(self, table: Table) -> lmdb._Database:
+        name = _NAMES.get(table, table.name.lower()).encode()
+        pairs = table in PAIRS
+        return self._env.open_db(name, create=not self._read_only, dupsort=pairs, dupfixed=pairs)
 
     def _check_size(self) -> None:
         """Refuse a truncated file: reading pages that are not there would kill the process (SIGBUS)."""
@@ -79,9 +87,11 @@ class LmdbBackend:
     def get(self, table: Table, key: bytes) -> bytes | None:
         """See `Backend`."""
         try:
-            value: bytes | None = (self._writer or self._reader or self._read()).get(
-                key, None, self._dbs[table]
-            )
+            txn = self._writer or self._reader or self._read()
+            if self._paired[table]:
+                found = txn.cursor(self._dbs[table]).set_key_dup(key[:PREFIX], key[PREFIX:])
+                return b"" if found else None
+            value: bytes | None = txn.get(key, None, self._dbs[table])
         except lmdb.Error as error:
             self._give_up(error)
         return value
@@ -91,6 +101,8 @@ class LmdbBackend:
         rows: list[Row] = []
         try:
             cursor = (self._writer or self._reader or self._read()).cursor(self._dbs[table])
+            if self._paired[table]:
+                return list(islice(_pairs(cursor, start, end, PAIRS[table]), limit))
             if cursor.set_range(start):
                 for row in cursor:
                     if row[0] >= end or len(rows) == limit:
@@ -112,6 +124,8 @@ class LmdbBackend:
         """See `Backend`."""
         try:
             txn = self._writer or self._write()
+            if self._paired[table]:
+                key, value = key[:PREFIX], key[PREFIX:]
             txn.put(key, value, True, True, False, self._dbs[table])
         except lmdb.Error as error:
             self._give_up(error)
@@ -120,7 +134,10 @@ class LmdbBackend:
         """See `Backend`."""
         try:
             txn = self._writer or self._write()
-            found: bool = txn.delete(key, b"", self._dbs[table])
+            value = b""
+            if self._paired[table]:
+                key, value = key[:PREFIX], key[PREFIX:]
+            found: bool = txn.delete(key, value, self._dbs[table])
         except lmdb.Error as error:
             self._give_up(error)
         return found
@@ -152,6 +169,15 @@ class LmdbBackend:
         if self._reader is not None:
             self._reader.abort()
             self._reader = None
+
+    def drop_old_tables(self) -> None:
+        """See `Backend`."""
+        try:
+            with self._env.begin(write=True) as txn:
+                for name in _OLD_TABLES:
+                    txn.drop(self._env.open_db(name, txn=txn, create=True))
+        except lmdb.Error as error:
+            self._give_up(error)
 
     def used_bytes(self) -> int:
         """See `Backend`."""
@@ -206,6 +232,24 @@ class LmdbBackend:
         if error.code in (errno.ENOENT, errno.EACCES, errno.EPERM):
             raise StoreError(f"cannot open the store in {self.path}: {os.strerror(error.code)}") from None
         raise StoreError(f"{self.path / DATA_FILE} is damaged ({error}); {_ADVICE}") from None
+
+
+def _pairs(cursor: lmdb.Cursor[bytes], start: bytes, end: bytes, size: int) -> Iterator[Row]:
+    """Return the rows of a table in `PAIRS`, where LMDB keeps the rest of a key as one of its prefix's values."""
+    prefix, rest = start[:PREFIX], start[PREFIX:]
+    found = cursor.set_range(prefix)
+    if found and rest and cursor.key() == prefix:
+        found = cursor.set_range_dup(prefix, rest[:size].ljust(size, b"\0"))
+        if not found:
+            found = cursor.set_range(prefix) and cursor.next_nodup()
+    if not found:
+        return
+    for first, second in cursor:
+        key = first + second
+        if key >= end:
+            return
+        if key >= start:
+            yield key, b""
 
 
 def _own(path: Path) -> int:

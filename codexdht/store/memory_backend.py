@@ -84,6 +84,9 @@ class MemoryBackend:
     def release(self) -> None:
         """See `Backend`; reads use no snapshot."""
 
+    def drop_old_tables(self) -> None:
+        """See `Backend`; there never were any."""
+
     def used_bytes(self) -> int:
         """See `Backend`."""
         return self._used
