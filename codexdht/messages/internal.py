@@ -351,7 +351,8 @@ class CallAnswer(NamedTuple):
 
 
 class CallFailed(NamedTuple):
-    """No answer came in time ("timeout"), or the call could not be sent ("busy", "closed", "unreachable")."""
+    """No answer came in time ("timeout"), or the call could not be sent ("busy", "closed", "unreachable",
+    "too large")."""
 
     call: int
     reason: str

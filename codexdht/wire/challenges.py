@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from codexdht.wire.crypto import Mask
 from codexdht.wire.packet import (
     IV_SIZE,
     WHOAREYOU,
@@ -20,13 +21,14 @@ _MAX_ATTEMPTS = 3
 
 
 class Challenge:
-    """One WHOAREYOU. `data` is its iv and unmasked header; `resends` and `attempts` count how often it was sent
-    again, and how many handshakes that answer it have failed."""
+    """One WHOAREYOU. `data` is its iv and unmasked header, `mask` that of packets to its peer; `resends` and `attempts`
+    count how often it was sent again, and how many handshakes that answer it have failed."""
 
-    __slots__ = ("attempts", "data", "expires", "packet", "resends")
+    __slots__ = ("attempts", "data", "expires", "mask", "packet", "resends")
 
-    def __init__(self, data: bytes, packet: bytes, expires: float) -> None:
+    def __init__(self, data: bytes, mask: Mask, packet: bytes, expires: float) -> None:
         self.data = data
+        self.mask = mask
         self.packet = packet
         self.expires = expires
         self.resends = 0
@@ -73,8 +75,9 @@ class Challenges:
         chance = self._transmitter.random(IV_SIZE + _ID_NONCE_SIZE)
         iv = chance[:IV_SIZE]
         header = encode_header(WHOAREYOU, nonce, encode_whoareyou_auth(chance[IV_SIZE:], record_seq))
-        packet = encode_packet(self._transmitter.crypto.mask(peer[0]), iv, header, b"")
-        challenge = Challenge(iv + header, packet, now + self._settings.challenge_seconds)
+        mask = self._transmitter.crypto.mask(peer[0])
+        packet = encode_packet(mask, iv, header, b"")
+        challenge = Challenge(iv + header, mask, packet, now + self._settings.challenge_seconds)
         self._open[peer] = challenge
         return challenge
 

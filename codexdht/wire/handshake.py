@@ -8,7 +8,7 @@ from codexdht.errors import DecodeError
 from codexdht.identity import PrivateKey
 from codexdht.records import Endpoint, RecordCache, SignedPeerRecord
 from codexdht.wire.challenges import Challenges
-from codexdht.wire.crypto import SessionKeys, decode_ephemeral, encode_ephemeral
+from codexdht.wire.crypto import Aead, SessionKeys, decode_ephemeral, encode_ephemeral
 from codexdht.wire.identities import Identities
 from codexdht.wire.packet import HandshakeAuth, Packet, decode_handshake_auth, encode_handshake_auth
 from codexdht.wire.sessions import PeerKey, Session
@@ -38,8 +38,8 @@ class Initiator:
         known_seq = int.from_bytes(packet.authdata[16:24], "big")
         record = self.record.encoded if known_seq < self.record.seq else b""
         authdata = encode_handshake_auth(HandshakeAuth(own_id, signature, encoded, record))
-        mask = crypto.mask(peer[0])
-        return self._sessions.add(peer, mask, keys.initiator, keys.recipient, now), authdata
+        sealer, opener = crypto.aead(keys.initiator), crypto.aead(keys.recipient)
+        return self._sessions.add(peer, crypto.mask(peer[0]), sealer, opener, now), authdata
 
 
 class Recipient:
@@ -76,15 +76,16 @@ class Recipient:
         try:
             record = self._check_record(auth)
             keys = self._check_identity(auth, record, challenge.data)
-            plaintext = self._decrypt(keys, packet)
+            opener = self._transmitter.crypto.aead(keys.initiator)
+            plaintext = _decrypt(opener, packet)
         except DecodeError:
             self._challenges.fail(peer)
             raise
         self._challenges.use(peer)
         if record is not None:
             self._identities.learn(record)
-        mask = self._transmitter.crypto.mask(auth.source)
-        return self._sessions.add(peer, mask, keys.recipient, keys.initiator, now), plaintext, record
+        sealer = self._transmitter.crypto.aead(keys.recipient)
+        return self._sessions.add(peer, challenge.mask, sealer, opener, now), plaintext, record
 
     def _check_record(self, auth: HandshakeAuth) -> SignedPeerRecord | None:
         if not auth.record:
@@ -109,9 +110,9 @@ class Recipient:
         ephemeral = decode_ephemeral(auth.ephemeral)
         return crypto.keys(self._key, ephemeral, challenge, auth.source, own_id)
 
-    def _decrypt(self, keys: SessionKeys, packet: Packet) -> bytes:
-        try:
-            aead = self._transmitter.crypto.aead(keys.initiator)
-            return aead.decrypt(packet.nonce, packet.message, packet.bound)
-        except InvalidTag:
-            raise DecodeError("handshake undecryptable") from None
+
+def _decrypt(opener: Aead, packet: Packet) -> bytes:
+    try:
+        return opener.decrypt(packet.nonce, packet.message, packet.bound)
+    except InvalidTag:
+        raise DecodeError("handshake undecryptable") from None

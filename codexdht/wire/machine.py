@@ -6,14 +6,12 @@ goes to the actor that serves it, with a ticket (node id, address, request id) t
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
 from codexdht.entropy import Entropy
-from codexdht.errors import ApiError, DecodeError
+from codexdht.errors import DecodeError
 from codexdht.identity import PrivateKey, node_id_of_public_key
 from codexdht.messages.discv5 import (
     MAX_PLAINTEXT,
@@ -30,33 +28,23 @@ from codexdht.messages.discv5 import (
 )
 from codexdht.messages.internal import (
     Actor,
-    AddressVoted,
     Call,
-    ClockSet,
-    Close,
     Done,
-    Failed,
     Hello,
-    Life,
-    LocalRecords,
     Message,
-    NodeLife,
-    Open,
     PeerReply,
     PeerRequest,
     PeerSeen,
     Stats,
-    UpdateRecord,
 )
-from codexdht.messages.machine import Outbox
 from codexdht.records import Endpoint, RecordCache
-from codexdht.wire import local
 from codexdht.wire.caller import Caller
 from codexdht.wire.challenges import Challenges
 from codexdht.wire.crypto import Crypto, StandardCrypto
 from codexdht.wire.handshake import Initiator, Recipient
 from codexdht.wire.identities import Identities
 from codexdht.wire.limits import Limits
+from codexdht.wire.local import LocalState
 from codexdht.wire.packet import (
     MESSAGE_AT,
     MIN_PACKET,
@@ -67,6 +55,7 @@ from codexdht.wire.packet import (
     WHOAREYOU,
     decode_packet,
 )
+from codexdht.wire.presence import Presence
 from codexdht.wire.sessions import Session, Sessions
 from codexdht.wire.settings import WireSettings
 from codexdht.wire.talk import ECHO, TalkHandler, TalkHandlers, echo
@@ -82,48 +71,27 @@ _REQUEST_SECONDS: Final = 1.0
 """A peer gives up on a request after this time, so it need not be served later."""
 
 
-class WireMachine:
+class WireMachine(Presence):
     """See the module, and `messages.machine.Machine` for what a shell does with it.
 
-    The shell empties `datagrams` after every turn, writes `unsaved_state` to disk first when there is any, and
-    keeps its sockets as `wants_socket` says, telling so by `socket_bound`, `socket_failed` and `socket_closed`.
+    The shell empties `datagrams` after every turn; what it does with sockets and `unsaved_state` says `Presence`.
     """
 
     def __init__(
         self,
         key: PrivateKey,
-        state: local.LocalState,
+        state: LocalState,
         settings: WireSettings,
         entropy: Entropy,
         crypto: Crypto | None = None,
     ) -> None:
-        self.outbox = Outbox()
-        self.counters: Counter[str] = Counter()
-        self.wants_socket = False
-        self.life = Life.UNKNOWN
+        super().__init__(key, state, settings)
         self.node_id = node_id_of_public_key(key.public_key)
-        self._settings = settings
-        self._unix_offset = 0.0
-        self._bound: list[Endpoint] | None = None
-        self._opening: list[Open] = []
-        self._closing: list[Close] = []
-        self._local = local.LocalRecords(key, state, settings)
         self._talk = TalkHandlers()
         if settings.talk_echo:
             self._talk.register(ECHO, echo)
         self._build(key, entropy, StandardCrypto() if crypto is None else crypto)
-        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
-            Call: self._call,
-            PeerReply: self._reply,
-            Hello: self._hello,
-            NodeLife: self._node_life,
-            ClockSet: self._clock_set,
-            Open: self._open,
-            Close: self._close,
-            UpdateRecord: self._update_record,
-            AddressVoted: self._address_voted,
-            Stats: self._stats,
-        }
+        self._handlers |= {Call: self._call, PeerReply: self._reply, Stats: self._stats}
 
     def _build(self, key: PrivateKey, entropy: Entropy, crypto: Crypto) -> None:
         settings, counters = self._settings, self.counters
@@ -131,7 +99,7 @@ class WireMachine:
         self._limits = Limits(settings, counters)
         self._identities = Identities(settings.identities)
         self._records = RecordCache(settings.records)
-        self._sessions = Sessions(settings.sessions, crypto)
+        self._sessions = Sessions(settings.sessions)
         self._transmitter = Transmitter(
             self.node_id, self._sessions, crypto, entropy, settings.session_packets
         )
@@ -293,13 +261,6 @@ class WireMachine:
 
     # Messages of actors ---------------------------------------------------------------------------------------
 
-    def boot(self, now: float) -> None:
-        """See Machine."""
-        endpoints = [local.parse_listen(text) for text in self._settings.listen]
-        self._local.configure(endpoints, now + self._unix_offset)
-        self._records_changed()
-        self.outbox.broadcast(Actor.WIRE, Hello(Actor.WIRE))
-
     def handle(self, message: Message, now: float) -> None:
         """See Machine."""
         handler = self._handlers.get(type(message))
@@ -320,25 +281,25 @@ class WireMachine:
         """See Machine."""
         self._caller.close()
 
-    def is_idle(self) -> bool:
-        """See Machine."""
-        return not self._opening and not self._closing
+    def _hello(self, hello: Hello, now: float) -> None:
+        if hello.actor == Actor.ROUTING:
+            self._caller.forget()
+        super()._hello(hello, now)
+
+    def record_changed(self) -> None:
+        """See Presence."""
+        self._initiator.record = self._local.record
+        self._sessions.forget_pongs()
+
+    def closed(self) -> None:
+        """See Presence."""
+        self._caller.close()
 
     def _call(self, call: Call, now: float) -> None:
         if self._bound is None:
             self._caller.fail_closed(call)
         else:
             self._caller.call(call, now)
-
-    def _hello(self, hello: Hello, _now: float) -> None:
-        actor = Actor(hello.actor)
-        if actor is Actor.ROUTING:
-            self._caller.forget()
-        self.outbox.send(actor, NodeLife(Actor.WIRE, self.life))
-        self.outbox.send(actor, self._local_records())
-
-    def _clock_set(self, clock: ClockSet, _now: float) -> None:
-        self._unix_offset = clock.unix_offset
 
     def _stats(self, stats: Stats, _now: float) -> None:
         gauges = {
@@ -352,93 +313,6 @@ class WireMachine:
         }
         value = {"counters": dict(self.counters), "gauges": gauges}
         self.outbox.send(Actor(stats.asker), Done(stats.request, value))
-
-    # Local records --------------------------------------------------------------------------------------------
-
-    @property
-    def unsaved_state(self) -> bytes | None:
-        """What the shell must have on disk before anything of this turn leaves; it sets it to None then."""
-        return self._local.unsaved
-
-    @unsaved_state.setter
-    def unsaved_state(self, saved: None) -> None:
-        self._local.unsaved = saved
-
-    def _local_records(self) -> LocalRecords:
-        provider = self._local.provider_record
-        return LocalRecords(self._local.record.encoded, b"" if provider is None else provider.encoded)
-
-    def _records_changed(self) -> None:
-        self._initiator.record = self._local.record
-        self._sessions.forget_pongs()
-        self.outbox.broadcast(Actor.WIRE, self._local_records())
-
-    def _update_record(self, update: UpdateRecord, now: float) -> None:
-        asker, request = Actor(update.asker), update.request
-        unix_time = now + self._unix_offset
-        try:
-            record = self._local.update(update.provider, update.record, update.addresses, unix_time)
-        except ApiError as error:
-            self.outbox.send(asker, Failed(request, error.code, str(error)))
-            return
-        self._records_changed()
-        self.outbox.send(asker, Done(request, record.encoded))
-
-    def _address_voted(self, voted: AddressVoted, now: float) -> None:
-        if self._local.vote((voted.host, voted.port), now + self._unix_offset):
-            self.outbox.log("info", "announced address changed", host=voted.host, port=voted.port)
-            self._records_changed()
-
-    # Socket and life ------------------------------------------------------------------------------------------
-
-    def _node_life(self, message: NodeLife, _now: float) -> None:
-        adopts = message.actor == Actor.API or self.life is Life.UNKNOWN
-        if adopts and message.life != Life.UNKNOWN:
-            self.life = Life(message.life)
-            self.wants_socket = self.life in (Life.OPEN, Life.STARTED)
-
-    def _open(self, message: Open, _now: float) -> None:
-        self.wants_socket = True
-        if self._bound is None:
-            self._opening.append(message)
-        else:
-            self._opened(message)
-
-    def _opened(self, message: Open) -> None:
-        self.outbox.send(Actor(message.asker), Done(message.request, self._local.record.encoded))
-
-    def socket_bound(self, endpoints: list[Endpoint], now: float) -> None:
-        """The sockets are bound to these endpoints, ports as the system gave them."""
-        self._bound = endpoints
-        if self.life in (Life.UNKNOWN, Life.CLOSED):
-            self.life = Life.OPEN
-        if self._local.configure(endpoints, now + self._unix_offset):
-            self._records_changed()
-        for message in self._opening:
-            self._opened(message)
-        self._opening.clear()
-
-    def socket_failed(self, text: str, now: float) -> None:  # noqa: ARG002
-        """A socket could not be bound; `text` says which and why, in one line."""
-        self.wants_socket = False
-        for message in self._opening:
-            self.outbox.send(Actor(message.asker), Failed(message.request, "internal", text))
-        self._opening.clear()
-
-    def _close(self, message: Close, now: float) -> None:
-        self._closing.append(message)
-        self.wants_socket = False
-        if self._bound is None:
-            self.socket_closed(now)
-
-    def socket_closed(self, now: float) -> None:  # noqa: ARG002
-        """The sockets are closed."""
-        self._bound = None
-        self.life = Life.CLOSED
-        self._caller.close()
-        for message in self._closing:
-            self.outbox.send(Actor(message.asker), Done(message.request, None))
-        self._closing.clear()
 
 
 def _counter(error: DecodeError) -> str:

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from cryptography.exceptions import InvalidTag
 
 from codexdht.records import Endpoint
-from codexdht.wire.crypto import Aead, Crypto, Mask
+from codexdht.wire.crypto import Aead, Mask
 
 PeerKey = tuple[bytes, Endpoint]
 """Whom a session is bound to: node id, and the host and port that the packets come from."""
@@ -76,9 +76,8 @@ class Sessions:
     """All sessions by peer; at the limit the least recently used leaves. `addresses` counts them by endpoint, which
     tells before any cryptography whether a packet may belong to one."""
 
-    def __init__(self, limit: int, crypto: Crypto) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._crypto = crypto
         self._sessions: OrderedDict[PeerKey, Session] = OrderedDict()
         self.addresses: Counter[Endpoint] = Counter()
         self.evicted = 0
@@ -93,9 +92,9 @@ class Sessions:
             self._sessions.move_to_end(peer)
         return session
 
-    def add(self, peer: PeerKey, mask: Mask, seal_key: bytes, open_key: bytes, now: float) -> Session:
+    def add(self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float) -> Session:
         """Return a new session in place of the one with this peer; its receive key becomes the previous one."""
-        session = Session(peer, mask, self._crypto.aead(seal_key), self._crypto.aead(open_key), now)
+        session = Session(peer, mask, sealer, opener, now)
         old = self._sessions.get(peer)
         if old is not None:
             session.previous = old.opener
