@@ -1,7 +1,7 @@
 """The configuration: one TOML file, every key overridable from the environment, validated at once.
 
-`CODEXDHT_CONFIG` names the file; `CODEXDHT_SECTION__KEY` overrides one key of it. A value from the environment is text: numbers
-and booleans are read from it, lists are separated by commas (or written as in TOML).
+`CODEXDHT_CONFIG` names the file; `CODEXDHT_SECTION__KEY` overrides one key of it. A value from the environment is
+text: numbers and booleans are read from it, lists are separated by commas (or written as in TOML).
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Records (spr:…) of the nodes to join the network by. It must be given; an empty list starts a network."""
     listen: Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)]
     """UDP multiaddresses to bind, IPv4 and IPv6. Port 0 takes any free port."""
-    announce: Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)] = ["auto"]
-    """UDP multiaddresses that others reach this node at. "auto": the listen addresses if they name a host, and then the
-    address that a majority of peers sees."""
+    announce: Literal["auto"] | Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)] = "auto"
+    """UDP multiaddresses that others reach this node at. "auto": the listen addresses if they name a host, and then
+    the address that a majority of peers sees."""
     client_mode: bool = False
     """Ask, but do not serve, and be in nobody's routing table."""
     ip_limits: Literal["public", "all", "off"] = "public"
@@ -108,20 +108,20 @@ class Config:
         self.store = self._with_shared("store", sections.store)
         self.api = self._with_shared("api", sections.api)
         self.data_dir = Path(self.node.data_dir).expanduser().absolute()
-        self.run_dir = Path(self.node.run_dir).expanduser().absolute() if self.node.run_dir else self.data_dir / "run"
+        self.run_dir = (
+            Path(self.node.run_dir).expanduser().absolute() if self.node.run_dir else self.data_dir / "run"
+        )
         self.key_file = Path(self.node.key_file).expanduser() if self.node.key_file else self.data_dir / "key"
         self.log_dir = Path(self.log.directory).expanduser() if self.log.directory else None
 
     def _with_shared(self, section: str, settings: _S) -> _S:
         """Return an actor's settings with those of section `network` that it has a field for."""
         network = {name: getattr(self.network, name) for name in self.network.__struct_fields__}
-        if network["announce"] == ["auto"]:
-            network["announce"] = "auto"
         shared = SHARED[section].intersection(settings.__struct_fields__)
         return msgspec.structs.replace(settings, **{name: network[name] for name in shared})
 
     def _check_announce(self) -> None:
-        for text in self.network.announce if self.network.announce != ["auto"] else []:
+        for text in self.network.announce if self.network.announce != "auto" else []:
             try:
                 data = parse_address(text)
             except InvalidParams as error:
@@ -169,7 +169,9 @@ def _check_shared(values: dict[str, Any], sources: dict[str, str], file: Path) -
         table = values.get(section, {})
         for key in sorted(keys.intersection(table if isinstance(table, dict) else ())):
             source = sources.get(f"{section}.{key}", file)
-            raise ConfigError(f"{source}: {section}.{key}: found {table[key]!r}, expected in section network instead")
+            raise ConfigError(
+                f"{source}: {section}.{key}: found {table[key]!r}, expected in section network instead"
+            )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -201,15 +203,15 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, s
 
 
 def _parse(section: str, key: str, text: str) -> Any:
-    """Read a value from text: a list where the key holds one; msgspec reads numbers and booleans from text itself."""
-    hint = get_type_hints(get_type_hints(Sections)[section]).get(key)
-    if not str(hint).startswith("list") and text[:1] not in ("[", "{"):
-        return text
+    """Read a value from text: a list where the key holds one. Numbers and booleans msgspec reads from text itself."""
     if text[:1] in ("[", "{"):
         try:
             return tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             return text
+    holds_list = "list[" in str(get_type_hints(get_type_hints(Sections)[section]).get(key))
+    if not holds_list or text == "auto":
+        return text
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

@@ -1,7 +1,7 @@
 """A whole node as one object: its supervised processes, and calls to it.
 
-`new_protocol` gives a `Node` that owns a supervisord with the four actors below it. The supervisord and all it runs end with
-`close_wait`, and also when the process that made the node dies: the API actor watches for that.
+`new_protocol` gives a `Node` that owns a supervisord with the four actors below it. The supervisord and all it runs
+end with `close_wait`, and also when the process that made the node dies: the API actor watches for that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _STOP_SECONDS: Final = 10.0
 
 
 def shipped_file(name: str) -> Path:
-    """Return the path of `supervisord.conf` or `config/codexdht.toml`: beside the package in a checkout, else inside it."""
+    """Return the path of `supervisord.conf` or `config/codexdht.toml`: beside the package in a checkout, else inside
+    it."""
     package = Path(__file__).resolve().parent
     for folder in (package.parent, package / "_share"):
         if (folder / name).is_file():
@@ -258,8 +259,9 @@ def new_protocol(
     """Return a node of this process's own: running, but neither open nor started.
 
     private_key: 32 bytes or their hex, written to the data directory; None takes the key there, or makes one. listen,
-    announce: multiaddresses. bootstrap: `spr:…` texts. config: a TOML file, default the shipped one. data_dir: default as the
-    file says. settings: any other keys, as `{"store.lifetime": 3600}`. Raises ConfigError and StartupError.
+    announce: multiaddresses. bootstrap: `spr:…` texts. config: a TOML file, default the shipped one. data_dir:
+    default as the file says. settings: any other keys, as `{"store.lifetime": 3600}`. Raises ConfigError and
+    StartupError.
     """
     values: dict[str, object] = {
         "node.autostart": False,
@@ -287,14 +289,16 @@ def _text(value: object) -> str:
 
 
 def write_key(path: Path, secret: bytes | str) -> None:
-    """Put a given private key into a key file. Raises StartupError when another key is there, ValueError for a bad one."""
+    """Put a given private key into a key file. Raises StartupError when another key is there, ValueError for a bad
+    one."""
     from codexdht.actors.keyfile import read_key
     from codexdht.identity import PrivateKey
 
     key = PrivateKey(bytes.fromhex(secret) if isinstance(secret, str) else secret)
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
             file.write(key.secret.hex() + "\n")
     if read_key(path).public_key != key.public_key:
         raise StartupError(f"{path} holds another key already; remove it, or use another data directory")

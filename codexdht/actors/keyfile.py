@@ -40,7 +40,7 @@ def create_key(path: Path, entropy: Entropy) -> PrivateKey:
     """Write a new key to a file that must not exist, or leave alone one made meanwhile. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     key = PrivateKey.generate(entropy)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{key.public_key.hex()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(key.secret.hex() + "\n")

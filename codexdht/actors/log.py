@@ -47,7 +47,7 @@ class EventLog:
             return
         for event, times in self._seen.items():
             if times > _AT_MOST:
-                fields = {"event": event, "times": times - _AT_MOST, "seconds": int(_PERIOD)}
+                fields = {"what": event, "times": times - _AT_MOST, "seconds": int(_PERIOD)}
                 _log.warning("repeated", extra={"fields": fields})
         self._seen.clear()
 

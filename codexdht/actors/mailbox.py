@@ -37,7 +37,7 @@ class Mailbox:
 
     @staticmethod
     def _connect(context: zmq.Context[Any], run_dir: Path, other: Actor) -> zmq.Socket[bytes]:
-        outbox = context.socket(zmq.PUSH)
+        outbox: zmq.Socket[bytes] = context.socket(zmq.PUSH)
         outbox.set(zmq.LINGER, 200)
         outbox.set(zmq.RECONNECT_IVL, 10)
         outbox.set(zmq.RECONNECT_IVL_MAX, 100)

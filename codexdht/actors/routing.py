@@ -16,7 +16,7 @@ from codexdht.messages.machine import Machine
 from codexdht.routing.machine import RoutingMachine
 
 
-def shell(config: Config, _: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:
+def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:  # noqa: ARG001
     """Make the routing machine. Of the key it needs the node id alone."""
     entropy = SystemEntropy()
     node_id = node_id_of_public_key(load_or_create_key(config.key_file, entropy).public_key)

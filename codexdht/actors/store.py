@@ -11,13 +11,13 @@ from codexdht.actors.reactor import Reactor
 from codexdht.config import Config
 from codexdht.entropy import SystemEntropy
 from codexdht.messages.machine import Machine
-from codexdht.store.machine import StoreMachine
 from codexdht.store.lmdb_backend import open_lmdb
+from codexdht.store.machine import StoreMachine
 
 STORE_DIR = "store"
 
 
-def shell(config: Config, _: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:
+def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:  # noqa: ARG001
     """Open the store below the data directory and make its machine. Raises StoreError."""
     backend = open_lmdb(config.data_dir / STORE_DIR, config.store)
     return StoreMachine(backend, config.store, SystemEntropy()), lambda _: None

@@ -58,7 +58,7 @@ class UsersPort:
             split = 1
         self._machine.receive_request((socket_frame, *frames[:split]), frames[split:], now)
 
-    def flush(self, now: float) -> None:
+    def flush(self, now: float) -> None:  # noqa: ARG002
         """Send the replies; one whose client is gone, or does not read, is dropped and counted."""
         replies = self._machine.replies
         for (number, *frames), reply in replies:
@@ -77,7 +77,7 @@ class UsersPort:
 def _bind(
     context: zmq.Context[Any], endpoint: str, server_key: tuple[bytes, bytes] | None
 ) -> zmq.Socket[bytes]:
-    sock = context.socket(zmq.ROUTER)
+    sock: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
     sock.set(zmq.LINGER, 500)
     sock.set(zmq.ROUTER_MANDATORY, 1)
     sock.set(zmq.MAXMSGSIZE, _LARGEST)
@@ -108,7 +108,7 @@ class CurvePort:
         self._socket = self._authenticator.zap_socket
         poller.register(self._socket, zmq.POLLIN)
 
-    def drain(self, now: float) -> bool:
+    def drain(self, now: float) -> bool:  # noqa: ARG002
         """Answer what was asked. The authenticator's coroutine never suspends: all it does is in memory."""
         assert self._socket is not None
         while self._socket.poll(0):

@@ -21,7 +21,7 @@ from codexdht.wire.machine import WireMachine
 STATE_FILE = "wire.state"
 
 
-def shell(config: Config, _: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:
+def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:  # noqa: ARG001
     """Make the wire machine and give its reactor the UDP sockets."""
     entropy = SystemEntropy()
     key = load_or_create_key(config.key_file, entropy)
@@ -43,4 +43,6 @@ def _load_state(path: Path) -> LocalState:
     except FileNotFoundError:
         return LocalState()
     except (OSError, DecodeError) as error:
-        raise StartupError(f"{path}: the node's last records cannot be read ({error}); restore it, or remove it") from None
+        raise StartupError(
+            f"{path}: the last records cannot be read ({error}); restore it, or remove it"
+        ) from None

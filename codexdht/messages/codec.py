@@ -12,7 +12,6 @@ from codexdht.errors import DecodeError
 from codexdht.messages.internal import TAGS, Message
 
 _CLASSES: dict[int, Any] = {tag: message for message, tag in TAGS.items()}
-_LIMIT = 64 * 1024 * 1024
 
 
 def encode_batch(messages: Sequence[Message]) -> bytes:
@@ -24,7 +23,7 @@ def encode_batch(messages: Sequence[Message]) -> bytes:
 def decode_batch(data: bytes) -> list[Message]:
     """Return the messages of a batch. Raises DecodeError for anything that `encode_batch` does not write."""
     try:
-        batch = msgpack.unpackb(data, use_list=True, max_buffer_size=_LIMIT)
+        batch = msgpack.unpackb(data)
         return [_CLASSES[fields[0]](*fields[1:]) for fields in batch]
     except (ValueError, TypeError, KeyError, IndexError, msgpack.UnpackException):
         raise DecodeError("bad batch") from None

@@ -1,8 +1,8 @@
 """The shape of every actor's logic.
 
 A machine is deterministic: messages, datagrams, the time and randomness come in as arguments; what it wants done
-goes into its `outbox`, which the shell (or the simulator) empties after every turn. It opens no socket, reads no clock
-and raises nothing on what a peer or a user sent.
+goes into its `outbox`, which the shell (or the simulator) empties after every turn. It opens no socket, reads no
+clock and raises nothing on what a peer or a user sent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 class LogEvent(NamedTuple):
-    """One line for the log. `event` is a fixed text, never made from a peer's bytes: the shell counts repetitions by it."""
+    """One line for the log. `event` is a fixed text, never made from a peer's bytes: the shell counts repetitions by
+    it."""
 
     level: Level
     event: str

@@ -1,8 +1,8 @@
 """Binary multiaddresses, as far as the DHT reads them (github.com/multiformats/multiaddr).
 
 A record decodes only if one of its addresses does, so every record's addresses are walked; that walk is here,
-over the table of protocol sizes. Text is made and read by the `multiaddr` library, at the edges only, and there only for
-what is not plain host and port: the library costs a process 3 MB, and 59 us an address.
+over the table of protocol sizes. Text is made and read by the `multiaddr` library, at the edges only, and there only
+for what is not plain host and port: the library costs a process 3 MB, and 59 us an address.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_repeated_events_are_summarised_once_a_minute(folder: Path) -> None:
     assert len(lines(folder)) == 10
     events.tick(70.0)
     assert lines(folder)[10:] == [lines(folder)[10]]
-    assert "repeated event=flood times=990 seconds=60" in lines(folder)[10]
+    assert "repeated what=flood times=990 seconds=60" in lines(folder)[10]
 
 
 def test_the_level_can_be_changed_while_running(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,18 @@ from codexdht.messages.internal import Actor, Done, Hello, NodeLife
 
 
 @pytest.fixture
-def context() -> Iterator[zmq.Context]:
-    with zmq.Context() as made:
-        yield made
+def open_mailbox(folder: Path) -> Iterator[Callable[[Actor], Mailbox]]:
+    """Opens mailboxes in one folder, and closes them with the test."""
+    opened: list[Mailbox] = []
+    with zmq.Context() as context:
+
+        def open_one(actor: Actor) -> Mailbox:
+            opened.append(Mailbox(context, folder, actor))
+            return opened[-1]
+
+        yield open_one
+        for mailbox in opened:
+            mailbox.close()
 
 
 def receive(mailbox: Mailbox) -> list:
@@ -25,34 +34,31 @@ def receive(mailbox: Mailbox) -> list:
     return messages
 
 
-def test_a_batch_arrives_whole_and_in_order(context: zmq.Context, folder: Path) -> None:
+def test_a_batch_arrives_whole_and_in_order(open_mailbox: Callable[[Actor], Mailbox]) -> None:
     """All messages of one turn for one actor travel as one batch, in their order."""
-    wire, store = Mailbox(context, folder, Actor.WIRE), Mailbox(context, folder, Actor.STORE)
+    wire, store = open_mailbox(Actor.WIRE), open_mailbox(Actor.STORE)
     sent = [Hello(1), NodeLife(1, 2), Done(7, {"key": b"value"})]
     wire.send(Actor.STORE, sent)
     assert receive(store) == sent
     assert store.receive() is None
-    wire.close()
-    store.close()
 
 
-def test_what_was_sent_before_the_receiver_started_waits_for_it(context: zmq.Context, folder: Path) -> None:
+def test_what_was_sent_before_the_receiver_started_waits_for_it(
+    open_mailbox: Callable[[Actor], Mailbox],
+) -> None:
     """Start order is free: a batch to an actor that does not run yet is delivered when it does."""
-    wire = Mailbox(context, folder, Actor.WIRE)
+    wire = open_mailbox(Actor.WIRE)
     wire.send(Actor.STORE, [Hello(1)])
-    store = Mailbox(context, folder, Actor.STORE)
+    store = open_mailbox(Actor.STORE)
     assert receive(store) == [Hello(1)]
-    wire.close()
-    store.close()
 
 
-def test_sends_to_nobody_never_block_and_are_counted(context: zmq.Context, folder: Path) -> None:
+def test_sends_to_nobody_never_block_and_are_counted(open_mailbox: Callable[[Actor], Mailbox]) -> None:
     """Above the high-water mark a batch is dropped and counted."""
-    wire = Mailbox(context, folder, Actor.WIRE)
+    wire = open_mailbox(Actor.WIRE)
     for _ in range(HIGH_WATER_MARK + 10):
         wire.send(Actor.STORE, [Hello(1)])
     assert wire.counters["mailbox_full"] >= 10
-    wire.close()
 
 
 @pytest.mark.parametrize(
@@ -65,13 +71,12 @@ def test_sends_to_nobody_never_block_and_are_counted(context: zmq.Context, folde
     ],
 )
 def test_a_batch_that_is_none_is_counted(
-    context: zmq.Context, folder: Path, frames: list[bytes], reason: str
+    open_mailbox: Callable[[Actor], Mailbox], folder: Path, frames: list[bytes], reason: str
 ) -> None:
     """Batches of another schema version, and ones that do not decode, are dropped under their reason."""
-    store = Mailbox(context, folder, Actor.STORE)
-    with context.socket(zmq.PUSH) as stranger:
+    store = open_mailbox(Actor.STORE)
+    with zmq.Context() as context, context.socket(zmq.PUSH) as stranger:
         stranger.connect(f"ipc://{folder}/store.sock")
         stranger.send_multipart(frames)
         assert receive(store) == []
     assert store.counters == {reason: 1}
-    store.close()

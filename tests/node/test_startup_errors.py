@@ -126,7 +126,7 @@ def test_supervisord_does_not_restart_on_a_configuration_error(folder: Path) -> 
         seen = [supervisor.stderr.readline() for _ in range(4)]
         assert all(b"log.level: found 'loud'" in line for line in seen)
         process = psutil.Process(supervisor.pid)
-        gone, alive = psutil.wait_procs(process.children(), timeout=5)
+        _, alive = psutil.wait_procs(process.children(), timeout=5)
         assert alive == []
         os.set_blocking(supervisor.stderr.fileno(), False)
         with pytest.raises(subprocess.TimeoutExpired):
