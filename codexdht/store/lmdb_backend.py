@@ -45,19 +45,23 @@ class LmdbBackend:
         Raises StoreError when it is damaged, in use by another process (unless read_only), or not accessible.
         """
         self.path = path
-        self._map_size = map_size
+        self.map_size = map_size
         self._read_only = read_only
         self._paired = [table in PAIRS for table in Table]
         self._owner = None if read_only else _own(path)
         self._writer: lmdb.Transaction[bytes] | None = None
         self._reader: lmdb.Transaction[bytes] | None = None
-        self._open()
+        try:
+            self._open()
+        except StoreError:
+            self._disown()
+            raise
 
     def _open(self) -> None:
         try:
             self._env = lmdb.open(
                 str(self.path),
-                map_size=self._map_size,
+                map_size=self.map_size,
                 max_dbs=len(Table) + len(_OLD_TABLES),
                 max_spare_txns=1,
                 readahead=False,
@@ -211,6 +215,9 @@ class LmdbBackend:
     def close(self) -> None:
         """See `Backend`."""
         self.close_files()
+        self._disown()
+
+    def _disown(self) -> None:
         if self._owner is not None:
             os.close(self._owner)
             self._owner = None

@@ -44,7 +44,7 @@ class Driver:
     def __init__(self, path: Path | None, **settings: Any) -> None:
         self.path = path
         self.settings = StoreSettings(**settings)
-        self.memory = MemoryBackend(self.settings.max_bytes)
+        self.memory = MemoryBackend()
         self.now = 1000.0
         self.offset = UNIX - 1000.0
         self._records: dict[tuple[int, int], SignedPeerRecord] = {}

@@ -1,0 +1,202 @@
+"""Stores that cannot be opened are refused with one line that says what to do; older ones are brought up to date."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+
+from codexdht.errors import StoreError
+from codexdht.store import MemoryBackend, StoreMachine, StoreSettings
+from codexdht.store.backend import Table
+from codexdht.store.layout import LAYOUT
+from codexdht.store.lmdb_backend import open_lmdb, open_readonly
+from codexdht.store.tools import store_stats, verify
+
+PAGE = 4096
+
+
+def filled(store: Any) -> Path:
+    """Return the data file of a stopped store with some records."""
+    for key in range(200):
+        store.add(key, peer=key % 7, host="127.0.0.1", settle=False)
+    store.stop()
+    return Path(store.path) / "data.mdb"
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def truncate_to_a_page(file: Path) -> None:
+    os.truncate(file, PAGE)
+
+
+def zero_first_pages(file: Path) -> None:
+    with file.open("r+b") as data:
+        data.write(bytes(2 * PAGE))
+
+
+def replace_by_text(file: Path) -> None:
+    file.write_text("not a database\n" * 1000)
+
+
+@pytest.mark.parametrize("damage", [truncate, truncate_to_a_page, zero_first_pages, replace_by_text])
+def test_damaged_file_is_refused(make_disk_store: Any, damage: Any) -> None:
+    """One line with the file's name and what to do."""
+    store = make_disk_store()
+    damage(filled(store))
+    with pytest.raises(StoreError) as error:
+        store.start()
+    assert "data.mdb" in str(error.value)
+    assert "move it away" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_store_can_be_tried_again(make_disk_store: Any) -> None:
+    """A refused store is not held open: with the file moved away the next start works."""
+    store = make_disk_store()
+    file = filled(store)
+    replace_by_text(file)
+    with pytest.raises(StoreError):
+        store.start()
+    file.unlink()
+    store.start()
+    assert store.get(1) == []
+
+
+def test_damaged_pages_do_not_kill_the_process(make_disk_store: Any) -> None:
+    """Garbage inside the file is found by `verify`, or refused; in a child, to see that nothing worse happens."""
+    store = make_disk_store()
+    file = filled(store)
+    whole = file.read_bytes()
+    rng = random.Random(1)
+    for _ in range(25):
+        page = rng.randrange(2, len(whole) // PAGE)
+        with file.open("r+b") as data:
+            data.seek(page * PAGE)
+            data.write(bytes(16) if rng.random() < 0.5 else rng.randbytes(16))
+        assert _exit_code(lambda: _open_and_read(store)) in (0, 7)
+        file.write_bytes(whole)
+
+
+def _open_and_read(store: Any) -> None:
+    try:
+        verify(store.path)
+        store.start()
+        for key in range(200):
+            store.get(key)
+        store.add(1000, peer=1)
+        store.wait(90_000)
+        store.stop()
+    except StoreError:
+        os._exit(7)
+
+
+def _exit_code(work: Any) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the child must not go on as a second pytest
+            import traceback
+
+            traceback.print_exc()
+            os._exit(9)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_newer_layout_is_refused(make_store: Any) -> None:
+    """A store of a later version of the program is left alone."""
+    store = make_store()
+    store.backend.put(Table.META, b"layout", (LAYOUT + 1).to_bytes(4, "big"))
+    store.backend.commit()
+    store.crash()
+    with pytest.raises(StoreError, match=rf"layout {LAYOUT + 1}.*{LAYOUT} at most"):
+        store.start()
+    store.backend.close()
+
+
+def test_layout_1_is_migrated(make_disk_store: Any) -> None:
+    """All records are found by key, peer and expiry afterwards, and the old tables are gone."""
+    store = make_disk_store()
+    path = filled(store).parent
+    _turn_into_layout_1(path)
+    store.start()
+    assert [store.get(key) for key in range(200)] == [[(key % 7, 1)] for key in range(200)]
+    assert store.remove(3) == len(range(3, 200, 7))
+    store.stop()
+    assert verify(path).problems == []
+    with lmdb.open(str(path), max_dbs=20) as env:
+        assert {b"by_peer", b"by_expiry"}.isdisjoint(env.dbs())
+    store.start()
+    store.wait(90_000)
+    assert store.gauge("records") == 0
+
+
+def test_interrupted_migration_is_done_again(make_disk_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version is raised last."""
+    store = make_disk_store()
+    path = filled(store).parent
+    _turn_into_layout_1(path)
+    backend = open_lmdb(path, store.settings)
+    monkeypatch.setattr(backend, "drop_old_tables", lambda: backend.put(Table.META, b"", b""))
+    with pytest.raises(StoreError):
+        StoreMachine(backend, store.settings, random.Random(1))
+    backend.close()
+    store.start()
+    store.stop()
+    assert store_stats(path)["layout"] == LAYOUT
+    assert verify(path).problems == []
+    store.start()
+
+
+def _turn_into_layout_1(path: Path) -> None:
+    """Rewrite the indexes as layout 1 kept them: plain rows, each with its whole key."""
+    with lmdb.open(str(path), max_dbs=20, map_size=2**26) as env, env.begin(write=True) as txn:
+        for old, new in ((b"by_peer", b"by_peer_2"), (b"by_expiry", b"by_expiry_2")):
+            source = env.open_db(new, txn=txn, dupsort=True, dupfixed=True)
+            target = env.open_db(old, txn=txn)
+            for prefix, rest in txn.cursor(source):
+                txn.put(prefix + rest, b"", db=target)
+            txn.drop(source)
+        txn.put(b"layout", (1).to_bytes(4, "big"), db=env.open_db(b"meta", txn=txn))
+
+
+def test_one_owner_at_a_time(make_disk_store: Any) -> None:
+    """A second process is refused, tools that only read are not."""
+    store = make_disk_store()
+    with pytest.raises(StoreError, match="in use"):
+        open_lmdb(store.path, store.settings)
+
+
+def test_missing_and_forbidden_paths(store_dir: Path) -> None:
+    """Neither makes a directory where only reading was asked for."""
+    with pytest.raises(StoreError, match="no store"):
+        open_readonly(store_dir / "absent")
+    assert not (store_dir / "absent").exists()
+    file = store_dir / "file"
+    file.write_text("")
+    with pytest.raises(StoreError, match="cannot open"):
+        open_lmdb(file / "store", StoreSettings())
+
+
+def test_missing_record_is_damage(make_store: Any) -> None:
+    """An entry without its provider's record is no reason to answer nonsense."""
+    store = make_store(record_cache_size=1)
+    store.add(1, peer=0)
+    store.add(2, peer=1)
+    for number, _ in store.backend.range(Table.RECORDS, b"", b"\xff" * 9, 9):
+        store.backend.delete(Table.RECORDS, number)
+    with pytest.raises(StoreError, match="damaged"):
+        store.get(1)
+
+
+def test_memory_store_needs_no_file() -> None:
+    """The simulator's store opens on nothing."""
+    assert MemoryBackend().file_bytes() == 0
