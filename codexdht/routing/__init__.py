@@ -1,0 +1,1 @@
+"""The routing actor: routing table, liveness, address votes, and every iterative query."""

@@ -1,0 +1,170 @@
+"""Requests to peers: sent through the wire actor, each ended by an answer, a failure or the time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Protocol
+
+from codexdht.errors import DecodeError
+from codexdht.messages import discv5
+from codexdht.messages.discv5 import RESPONSE_TO, Kind
+from codexdht.messages.internal import Actor, Call, CallAnswer, CallFailed, CallSent
+from codexdht.messages.machine import Outbox
+from codexdht.records import SignedPeerRecord
+from codexdht.routing.contacts import Contacts
+from codexdht.routing.nodes import MAX_PACKETS
+from codexdht.routing.settings import RoutingSettings
+from codexdht.routing.timers import Timers
+
+_SWEEP = 1.0
+_GRACE = 0.5
+_RECORD_KINDS = (Kind.NODES, Kind.PROVIDERS)
+
+
+class PendingCall:
+    """A request on its way: whom it asks, what kind, who is told of the end; context is the listener's own.
+
+    left: packets of the answer still expected, None before the first; expires: when we stop waiting for the wire to
+    say how it ended.
+    """
+
+    __slots__ = ("context", "expires", "kind", "left", "listener", "record")
+
+    def __init__(
+        self, record: SignedPeerRecord, kind: int, listener: CallListener, context: Any, expires: float
+    ) -> None:
+        self.record = record
+        self.kind = kind
+        self.listener = listener
+        self.context = context
+        self.expires = expires
+        self.left: int | None = None
+
+
+class CallListener(Protocol):
+    """Who is told how a call goes."""
+
+    def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
+        """A packet came. body: encoded records of NODES and PROVIDERS, else the undecoded body; it is empty with a
+        `last` that only says that nothing more will come, and for an ADD_PROVIDER that has left."""
+
+    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+        """Nothing came."""
+
+
+class Calls:
+    """The table of calls by number, bounded by `max_calls`. Every call ends: the wire says how, or has been
+    restarted, or stays silent beyond the call's deadline. How a call ends is told to the contacts first."""
+
+    __slots__ = ("_calls", "_contacts", "_counters", "_last", "_outbox", "_settings", "_sweeping", "_timers")
+
+    def __init__(self, contacts: Contacts, settings: RoutingSettings, outbox: Outbox, timers: Timers) -> None:
+        self._contacts = contacts
+        self._counters: Counter[str] = contacts.counters
+        self._settings = settings
+        self._outbox = outbox
+        self._timers = timers
+        self._calls: dict[int, PendingCall] = {}
+        self._last = 0
+        self._sweeping = False
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def room(self) -> int:
+        """How many more calls may be made now."""
+        return self._settings.max_calls - len(self._calls)
+
+    def ask(
+        self,
+        record: SignedPeerRecord,
+        kind: int,
+        body: bytes,
+        listener: CallListener,
+        context: Any,
+        now: float,
+    ) -> None:
+        """Send a request to the node of a record that has an endpoint."""
+        self._last += 1
+        deadline = now + self._settings.call_timeout
+        call = PendingCall(record, kind, listener, context, deadline + _GRACE)
+        self._calls[self._last] = call
+        host, port = record.endpoint or ("", 0)
+        self._outbox.send(
+            Actor.WIRE, Call(self._last, deadline, record.node_id, record.public_key, host, port, kind, body)
+        )
+        if not self._sweeping:
+            self._sweeping = True
+            self._timers.at(deadline + _GRACE, self._sweep)
+
+    def on_answer(self, answer: CallAnswer, now: float) -> None:
+        """Take a packet of an answer."""
+        call = self._calls.get(answer.call)
+        if call is None:
+            self._counters["call_answers_late"] += 1
+            return
+        if RESPONSE_TO.get(call.kind) != answer.kind:
+            self._counters["call_answers_unasked"] += 1
+            return
+        first = call.left is None
+        try:
+            body = self._body(call, answer)
+        except DecodeError:
+            self._counters["call_answers_undecodable"] += 1
+            return
+        if first:
+            self._contacts.answered(call.record, call.kind, answer.rtt, answer.client_mode, now)
+        if not call.left:
+            del self._calls[answer.call]
+        call.listener.call_answered(call, body, answer.rtt, not call.left, now)
+
+    def on_sent(self, sent: CallSent, now: float) -> None:
+        """The packet of a request without an answer has left."""
+        call = self._calls.pop(sent.call, None)
+        if call is not None:
+            call.listener.call_answered(call, b"", 0.0, True, now)
+
+    def on_failed(self, failed: CallFailed, now: float) -> None:
+        """The wire says that a call got no answer, or no further packet of one."""
+        self._end(failed.call, failed.reason, now)
+
+    def fail_all(self, reason: str, now: float) -> None:
+        """The wire knows of no call any more."""
+        for number in list(self._calls):
+            self._end(number, reason, now)
+
+    def _end(self, number: int, reason: str, now: float) -> None:
+        call = self._calls.pop(number, None)
+        if call is None:
+            return
+        if call.left is not None:
+            call.listener.call_answered(call, [], 0.0, True, now)
+            return
+        self._counters["calls_" + reason if reason in _REASONS else "calls_failed"] += 1
+        if reason in _NODES_FAULT:
+            self._contacts.failed(call.record.node_id, call.kind, now)
+        call.listener.call_failed(call, reason, now)
+
+    def _body(self, call: PendingCall, answer: CallAnswer) -> Any:
+        if answer.kind not in _RECORD_KINDS:
+            call.left = 0
+            return answer.body
+        total, records = discv5.decode_records(answer.body)
+        if call.left is None:
+            if total > MAX_PACKETS:
+                self._counters["call_answers_total_capped"] += 1
+            call.left = min(max(total, 1), MAX_PACKETS)
+        call.left -= 1
+        return records
+
+    def _sweep(self, now: float) -> None:
+        for number in [number for number, call in self._calls.items() if call.expires <= now]:
+            self._end(number, "lost", now)
+        self._sweeping = bool(self._calls)
+        if self._sweeping:
+            self._timers.at(now + _SWEEP, self._sweep)
+
+
+_NODES_FAULT = ("timeout", "unreachable")
+_REASONS = (*_NODES_FAULT, "busy", "closed", "lost")

@@ -1,0 +1,245 @@
+"""What keeps the table true: bootstrap, revalidation, searches, refreshing lookups, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from codexdht.entropy import Entropy
+from codexdht.messages.discv5 import Pong
+from codexdht.messages.internal import LoadTable, SaveTable
+from codexdht.records import SignedPeerRecord
+from codexdht.routing import snapshot
+from codexdht.routing.bucket import Bucket
+from codexdht.routing.contacts import Contacts
+from codexdht.routing.entry import Entry
+from codexdht.routing.local import LocalNode
+from codexdht.routing.pinger import Pinger
+from codexdht.routing.queries.runner import QueryRunner
+from codexdht.routing.settings import RoutingSettings
+from codexdht.routing.storelink import StoreLink
+from codexdht.routing.timers import Action, Timers
+
+_STORE_TIMEOUT = 2.0
+_SAVED_WAIT = 1.5
+_SAVED_SPACING = 0.05
+_RETRY_LONGEST = 30.0
+_BUSY_PAUSE = 1.0
+
+
+class Maintenance:
+    """Runs between `start` and `stop`; timers of an earlier run find out by its number and do nothing.
+
+    One round every few seconds pings one node, and looks whether a search, a refreshing lookup or saving is due. A search
+    pings the bootstrap nodes that are not in the table and looks up our own id first, then random ids in the
+    emptiest bucket, until there are enough entries. A failing node is pinged again by a timer of its own.
+    """
+
+    __slots__ = (
+        "_backoff",
+        "_bootstrap",
+        "_contacts",
+        "_entropy",
+        "_local",
+        "_pinger",
+        "_run",
+        "_runner",
+        "_saved_at",
+        "_searched",
+        "_searching",
+        "_settings",
+        "_store",
+        "_timers",
+        "running",
+    )
+
+    def __init__(
+        self,
+        contacts: Contacts,
+        pinger: Pinger,
+        runner: QueryRunner,
+        store: StoreLink,
+        timers: Timers,
+        local: LocalNode,
+        settings: RoutingSettings,
+        entropy: Entropy,
+        bootstrap: list[SignedPeerRecord],
+    ) -> None:
+        self._contacts = contacts
+        self._pinger = pinger
+        self._runner = runner
+        self._store = store
+        self._timers = timers
+        self._local = local
+        self._settings = settings
+        self._entropy = entropy
+        self._bootstrap = [r for r in bootstrap if r.node_id != local.node_id and r.endpoint is not None]
+        self._run = 0
+        self._searching = False
+        self._searched = 0
+        self._backoff = settings.search_backoff
+        self._saved_at = 0.0
+        self.running = False
+        contacts.on_doubt = self.doubt
+
+    def start(self, now: float) -> None:
+        """Load the saved table, bootstrap and begin."""
+        if self.running:
+            return
+        self.running = True
+        self._run += 1
+        self._searching = False
+        self._searched = 0
+        self._saved_at = now
+        self._store.ask(LoadTable, self._on_loaded, now + _STORE_TIMEOUT)
+        self._after(self._pause(), now, self._round)
+
+    def stop(self) -> None:
+        """End what runs by itself."""
+        self.running = False
+        self._run += 1
+
+    def save(self, now: float, on_saved: Callable[[Any, float], None] | None = None) -> None:
+        """Send the table to the store."""
+        self._saved_at = now
+        entries = snapshot.dump(self._contacts.table, self._local.unix_offset)
+
+        def make(asker: int, request: int, deadline: float) -> SaveTable:
+            return SaveTable(asker, request, deadline, entries)
+
+        self._store.ask(make, on_saved or _ignore, now + _STORE_TIMEOUT)
+
+    def is_low(self) -> bool:
+        """Tell whether there are too few entries."""
+        table = self._contacts.table
+        return len(table) < self._settings.low_entries or 2 * len(table) < table.peak
+
+    def greet(self, record: SignedPeerRecord, now: float) -> None:
+        """Ping a node that has come to us by itself and has a place in the table, to see whether it answers."""
+        entry = self._contacts.table.get(record.node_id)
+        if self.running and entry is not None and not entry.answers and self._may_check():
+            self._pinger.ping(entry.record, now)
+
+    def doubt(self, entry: Entry, now: float) -> None:
+        """Ask a failing node again: after a second, then later and later."""
+        if self.running and not entry.retrying:
+            entry.retrying = True
+            pause = min(2.0 ** (entry.failures - 1), _RETRY_LONGEST)
+            self._after(pause, now, lambda at: self._retry(entry, at))
+
+    # Rounds -------------------------------------------------------------------------------------------------------
+
+    def _round(self, now: float) -> None:
+        self._after(self._pause(), now, self._round)
+        self._revalidate(now)
+        if self.is_low():
+            self._search(now)
+        last = self._runner.last_lookup
+        if last is None or now - last >= self._settings.refresh_after:
+            self._look_up(self._random_id(self._least_refreshed()), now)
+        if now - self._saved_at >= self._settings.save_every:
+            self.save(now)
+
+    def _revalidate(self, now: float) -> None:
+        buckets = [bucket for bucket in self._contacts.table.buckets if bucket.entries]
+        if buckets and self._may_check():
+            bucket = buckets[self._entropy.randrange(len(buckets))]
+            oldest = min(bucket.entries, key=lambda entry: entry.last_seen)
+            self._pinger.ping(oldest.record, now)
+
+    def _retry(self, entry: Entry, now: float) -> None:
+        entry.retrying = False
+        if not entry.failures or self._contacts.table.get(entry.node_id) is not entry:
+            return
+        if self._may_check() and not self._contacts.connectivity.ours:
+            self._pinger.ping(entry.record, now)
+        else:
+            entry.retrying = True
+            self._after(_BUSY_PAUSE + self._pause(), now, lambda at: self._retry(entry, at))
+
+    # Bootstrap and searches ---------------------------------------------------------------------------------------
+
+    def _on_loaded(self, saved: Any, now: float) -> None:
+        if not self.running:
+            return
+        entries = snapshot.load(
+            saved, self._local.unix_offset, self._settings.ip_limits, self._contacts.records
+        )
+        placed = [entry for entry in entries if self._contacts.table.restore(entry)]
+        for i, entry in enumerate(placed):
+            entry.retrying = True
+            self._after(i * _SAVED_SPACING, now, lambda at, entry=entry: self._retry(entry, at))
+        self._after(_SAVED_WAIT if placed else 0.0, now, self._search)
+
+    def _search(self, now: float) -> None:
+        """Look for nodes now, and again with growing pauses while there are too few."""
+        if self._searching:
+            return
+        self._searching = True
+        absent = [r for r in self._bootstrap if not self._is_alive(r)]
+        self._entropy.shuffle(absent)
+        for record in absent[: self._settings.max_checks]:
+            self._pinger.ping(record, now, self._on_bootstrap)
+        self._search_lookup(now)
+        self._after(self._backoff, now, self._search_again)
+        self._backoff = min(2 * self._backoff, self._settings.search_backoff_max)
+
+    def _search_again(self, now: float) -> None:
+        self._searching = False
+        if self.is_low():
+            self._search(now)
+        else:
+            self._backoff = self._settings.search_backoff
+
+    def _search_lookup(self, now: float) -> None:
+        if not len(self._contacts.table):
+            return
+        own_first = self._searched == 0
+        self._searched += 1
+        emptiest = min(self._contacts.table.buckets, key=lambda bucket: len(bucket.entries))
+        self._look_up(self._local.node_id if own_first else self._random_id(emptiest), now)
+
+    def _on_bootstrap(self, pong: Pong | None, rtt: float, now: float) -> None:
+        if pong is not None and self.running and self._searched == 0:
+            self._search_lookup(now)
+
+    def _look_up(self, target: bytes, now: float) -> None:
+        if not self._runner.full:
+            end = now + self._settings.background_time
+            self._runner.start(self._runner.lookup(target, now), _nothing, now, end, end)
+
+    def _least_refreshed(self) -> Bucket:
+        return min(self._contacts.table.buckets, key=lambda bucket: bucket.refreshed)
+
+    def _random_id(self, bucket: Bucket) -> bytes:
+        return (bucket.prefix | self._entropy.getrandbits(256) >> bucket.depth).to_bytes(32, "big")
+
+    def _is_alive(self, record: SignedPeerRecord) -> bool:
+        entry = self._contacts.table.get(record.node_id)
+        return entry is not None and entry.answers > 0 and entry.failures == 0
+
+    def _may_check(self) -> bool:
+        return self._pinger.in_flight < self._settings.max_checks
+
+    def _pause(self) -> float:
+        settings = self._settings
+        return settings.revalidate_min + self._entropy.random() * (
+            settings.revalidate_max - settings.revalidate_min
+        )
+
+    def _after(self, seconds: float, now: float, action: Action) -> None:
+        run = self._run
+
+        def act(at: float) -> None:
+            if run == self._run:
+                action(at)
+
+        self._timers.at(now + seconds, act)
+
+
+def _ignore(value: Any, now: float) -> None:
+    """The store's answer changes nothing."""
+
+
+def _nothing(complete: bool, now: float) -> None:
+    """The lookup has taught the table; nobody waits for its result."""

@@ -1,0 +1,99 @@
+"""PINGs, and what a PONG tells: how fast a node is, where it sees us, and whether its record has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from codexdht.errors import DecodeError
+from codexdht.messages import discv5
+from codexdht.messages.discv5 import Kind, Pong
+from codexdht.messages.internal import Actor, AddressVoted
+from codexdht.messages.machine import Outbox
+from codexdht.records import Endpoint, SignedPeerRecord, endpoint_of
+from codexdht.routing.calls import Calls, PendingCall
+from codexdht.routing.contacts import Contacts
+from codexdht.routing.local import LocalNode
+from codexdht.routing.nodes import NodesAnswer
+from codexdht.routing.settings import RoutingSettings
+from codexdht.routing.votes import AddressVotes
+
+OnPong = Callable[[Pong | None, float, float], None]
+"""The PONG (None: none came), its round trip in seconds, now."""
+
+
+class Pinger:
+    """Listens to its own PINGs and to the FIND_NODEs that fetch a changed record. `in_flight` counts both."""
+
+    __slots__ = ("_calls", "_contacts", "_local", "_outbox", "_voted", "in_flight", "votes")
+
+    def __init__(
+        self, contacts: Contacts, calls: Calls, local: LocalNode, outbox: Outbox, settings: RoutingSettings
+    ) -> None:
+        self._contacts = contacts
+        self._calls = calls
+        self._local = local
+        self._outbox = outbox
+        self._voted: Endpoint | None = None
+        self.votes = AddressVotes(settings)
+        self.in_flight = 0
+
+    def ping(self, record: SignedPeerRecord, now: float, on_pong: OnPong | None = None) -> None:
+        """Send a PING to a node."""
+        self.in_flight += 1
+        self._calls.ask(record, Kind.PING, discv5.encode_ping(self._local.seq), self, on_pong, now)
+
+    def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
+        """Take a PONG, or the record that one has made us ask for."""
+        self.in_flight -= last
+        if call.kind == Kind.PING:
+            self._on_pong(call, body, rtt, now)
+        elif body:
+            answer: NodesAnswer = call.context
+            self._contacts.learn(answer.take(body, self._contacts.records, self._contacts.counters), now)
+
+    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+        """No PONG came."""
+        self.in_flight -= 1
+        if call.kind == Kind.PING and call.context is not None:
+            call.context(None, 0.0, now)
+
+    def _on_pong(self, call: PendingCall, body: bytes, rtt: float, now: float) -> None:
+        try:
+            pong = discv5.decode_pong(body)
+        except DecodeError:
+            self._contacts.counters["pongs_undecodable"] += 1
+            pong = None
+        if pong is not None:
+            self._count_vote(call.record, (pong.host, pong.port), now)
+            if pong.seq > self._contacts.best_record(call.record).seq:
+                self._fetch(call.record, now)
+        if call.context is not None:
+            call.context(pong, rtt, now)
+
+    def _fetch(self, record: SignedPeerRecord, now: float) -> None:
+        if self._calls.room:
+            self.in_flight += 1
+            answer = NodesAnswer(Kind.FIND_NODE, (0,), record)
+            self._calls.ask(record, Kind.FIND_NODE, discv5.encode_find_node([0]), self, answer, now)
+
+    # Address votes ------------------------------------------------------------------------------------------------
+
+    def _count_vote(self, voter: SignedPeerRecord, seen: Endpoint, now: float) -> None:
+        """Take a vote; tell the wire of a new majority, and warn while our record goes on saying otherwise."""
+        host = voter.endpoint[0] if voter.endpoint is not None else ""
+        if not self.votes.add(voter.node_id, host, seen, now):
+            self._contacts.counters["votes_refused_network"] += 1
+            return
+        address = self.votes.majority(seen[0], now)
+        if address is None or address in self._announced():
+            return
+        if address == self._voted:
+            self._outbox.log("warning", "address_disagrees", seen=f"{address[0]} {address[1]}")
+            return
+        self._voted = address
+        self._outbox.send(Actor.WIRE, AddressVoted(*address))
+
+    def _announced(self) -> list[Endpoint | None]:
+        record = self._local.record
+        return [] if record is None else [endpoint_of(address) for address in record.addresses]

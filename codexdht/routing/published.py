@@ -1,0 +1,312 @@
+"""What this node provides: publishing it, remembering it, and publishing it again in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log
+from typing import Any, Final
+
+from codexdht.entropy import Entropy
+from codexdht.messages.internal import DropProvided, ListProvided, PutProvided
+from codexdht.routing.contacts import Contacts
+from codexdht.routing.local import LocalNode
+from codexdht.routing.queries.holders import CountHolders
+from codexdht.routing.queries.lookup import Lookup
+from codexdht.routing.queries.publish import Publish
+from codexdht.routing.queries.runner import OnEnd, QueryRunner
+from codexdht.routing.settings import RoutingSettings
+from codexdht.routing.storelink import OnValue, StoreLink
+from codexdht.routing.timers import Action, Timers
+
+_STORE_TIMEOUT: Final = 5.0
+_PAGE: Final = 512
+_FLUSH_EVERY: Final = 1.0
+_SLICES: Final = 720
+_END: Final = 1 << 256
+_RETRY: Final = 60.0
+_HALF: Final = 0.5
+_FIRST_SWEEP: Final = 30.0
+_CHECK_TIME: Final = 10.0
+_YOUNG: Final = 60.0
+
+
+class Published:
+    """Publishes keys for users, and walks over all keys of the store again and again.
+
+    The walk visits the key space in `_SLICES` steps, one turn in `_period` seconds, so that work is spread evenly and
+    neighbouring keys share lookups; a key published within the last half period waits for the next turn, and none becomes
+    older than one and a half periods: 18 h of a lifetime of 24 h. A sweep visits everything at once, for keys that are overdue
+    already: after a restart, after a failure, and when a sample of keys shows that their holders leave faster than the
+    period allows; the period then becomes the time in which half of them leave.
+
+    `_active` are keys whose publication will be written down; a key withdrawn meanwhile is in it no longer. `_fresh` are
+    written down with the next flush. `_run` numbers starts, so that timers of an earlier one do nothing.
+    """
+
+    __slots__ = (
+        "_active",
+        "_at",
+        "_contacts",
+        "_entropy",
+        "_flushing",
+        "_fresh",
+        "_local",
+        "_period",
+        "_run",
+        "_runner",
+        "_settings",
+        "_store",
+        "_sweeping",
+        "_timers",
+        "_walking",
+        "running",
+    )
+
+    def __init__(
+        self,
+        contacts: Contacts,
+        runner: QueryRunner,
+        store: StoreLink,
+        timers: Timers,
+        local: LocalNode,
+        settings: RoutingSettings,
+        entropy: Entropy,
+    ) -> None:
+        self._contacts = contacts
+        self._runner = runner
+        self._store = store
+        self._timers = timers
+        self._local = local
+        self._settings = settings
+        self._entropy = entropy
+        self._period = settings.republish_every
+        self._active: dict[bytes, bytes] = {}
+        self._fresh: dict[bytes, list[list[Any]]] = {}
+        self._flushing = False
+        self._sweeping = False
+        self._walking = False
+        self._at = 0
+        self._run = 0
+        self.running = False
+
+    @property
+    def period(self) -> float:
+        """Seconds between two publications of a key, at present."""
+        return self._period
+
+    def start(self, now: float) -> None:
+        """Begin to publish again what the store remembers."""
+        if self.running or not self._settings.republish:
+            return
+        self.running = True
+        self._run += 1
+        self._sweeping = self._walking = False
+        self._after(_FIRST_SWEEP * (0.5 + self._entropy.random()), now, self._sweep)
+
+    def stop(self) -> None:
+        """End what runs by itself."""
+        self.running = False
+        self._run += 1
+
+    # For users ----------------------------------------------------------------------------------------------------
+
+    def prepare(self, keys: list[bytes], record: bytes, now: float) -> Publish:
+        """Return the query that publishes keys for a user, who runs it, and remember them until they are withdrawn.
+
+        A user's own record is remembered with them; the default one is looked up each time, as it may change.
+        """
+        kept = b"" if record in (self._local.provider_record, self._local.default_record) else record
+        if self._settings.republish:
+            self._write([[key, 0.0] for key in keys], kept, now)
+        self._walk_if_idle(now)
+        return self._query(keys, record, kept)
+
+    def withdraw(self, keys: list[bytes], on_value: OnValue, deadline: float) -> None:
+        """Forget keys."""
+        for key in keys:
+            self._active.pop(key, None)
+        gone = set(keys)
+        for kept, items in self._fresh.items():
+            self._fresh[kept] = [item for item in items if item[0] not in gone]
+        self._store.ask(lambda *request: DropProvided(*request, keys), on_value, deadline)
+
+    # Publishing ---------------------------------------------------------------------------------------------------
+
+    def _publish(self, keys: list[bytes], kept: bytes, on_end: OnEnd, now: float) -> None:
+        query = self._query(keys, kept or self._local.default_record, kept)
+        self._runner.start(query, on_end, now, now + self._period)
+
+    def _query(self, keys: list[bytes], record: bytes, kept: bytes) -> Publish:
+        settings = self._settings
+        query = Publish(
+            keys, record, self._lookup, settings.bucket_size, self._reach(), settings.publish_rate
+        )
+        if settings.republish:
+            self._active.update((key, kept) for key in keys)
+            query.on_published = self._on_published
+        return query
+
+    def _lookup(self, key: bytes, width: int, now: float) -> Lookup:
+        return self._runner.lookup(key, now, width)
+
+    def _reach(self) -> int:
+        """Return the distance within which about k nodes live, as seen from our own neighbourhood."""
+        own = int.from_bytes(self._local.node_id, "big")
+        near = self._contacts.table.nearest(self._local.node_id, self._settings.bucket_size)
+        return near[-1].number ^ own if len(near) == self._settings.bucket_size else _END
+
+    def _on_published(self, key: bytes, nodes: int, now: float) -> None:
+        kept = self._active.pop(key, None)
+        if kept is None:
+            return
+        if not nodes:
+            self._contacts.counters["keys_sent_to_nobody"] += 1
+            self._after(_RETRY, now, self._sweep)
+            return
+        self._contacts.counters["keys_published"] += 1
+        self._fresh.setdefault(kept, []).append([key, now + self._local.unix_offset])
+        if not self._flushing:
+            self._flushing = True
+            self._timers.at(now + _FLUSH_EVERY, self.flush)
+
+    def flush(self, now: float) -> None:
+        """Have the store write down when keys were published."""
+        self._flushing = False
+        fresh, self._fresh = self._fresh, {}
+        for kept, items in fresh.items():
+            if items:
+                self._write(items, kept, now)
+
+    def _write(self, items: list[list[Any]], kept: bytes, now: float) -> None:
+        self._store.ask(lambda *request: PutProvided(*request, items, kept), _ignore, now + _STORE_TIMEOUT)
+
+    # The walk -----------------------------------------------------------------------------------------------------
+
+    def _walk_if_idle(self, now: float) -> None:
+        """Begin the walk and the checks, once there is something to visit."""
+        if self.running and not self._walking:
+            self._walking = True
+            unix = now + self._local.unix_offset
+            self._at = int(unix / self._period * _SLICES) % _SLICES
+            self._after(self._period / _SLICES, now, self._step)
+            self._after(self._settings.check_every, now, self._check)
+
+    def _step(self, now: float) -> None:
+        start, end = self._at * _END // _SLICES, (self._at + 1) * _END // _SLICES
+        self._at = (self._at + 1) % _SLICES
+        self._visit(start, end, self._period / 2, _nothing, now)
+        self._after(self._period / _SLICES, now, self._step)
+
+    def _sweep(self, now: float) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            self._visit(0, _END, self._period, self._swept, now)
+
+    def _swept(self, now: float) -> None:
+        self._sweeping = False
+
+    def _visit(self, start: int, end: int, age: float, then: Action, now: float) -> None:
+        """Publish the keys from start to before end that were last published longer than `age` ago, page by page."""
+
+        def on_page(items: Any, at: float) -> None:
+            if items:
+                self._walk_if_idle(at)
+            here = [item for item in items or [] if int.from_bytes(item[0], "big") < end]
+            following = int.from_bytes(here[-1][0], "big") + 1 if len(here) == _PAGE else end
+
+            def go_on(complete: bool, later: float) -> None:
+                if following < end and self.running:
+                    self._visit(following, end, age, then, later)
+                else:
+                    then(later)
+
+            self._publish_old(here, age, go_on, at)
+
+        key = start.to_bytes(32, "big")
+        self._store.ask(lambda *request: ListProvided(*request, key, _PAGE), on_page, now + _STORE_TIMEOUT)
+
+    def _publish_old(self, items: list[Any], age: float, on_end: OnEnd, now: float) -> None:
+        """Publish those of the listed keys that are old enough and not on their way already, one record after the other."""
+        unix = now + self._local.unix_offset
+        by_record: dict[bytes, list[bytes]] = {}
+        for key, published, record in items:
+            if unix - published >= age and key not in self._active:
+                by_record.setdefault(record, []).append(key)
+
+        def next_record(complete: bool, at: float) -> None:
+            if not by_record or not self.running:
+                on_end(complete, at)
+                return
+            kept, keys = by_record.popitem()
+            self._publish(keys, kept, next_record, at)
+
+        next_record(True, now)
+
+    # The check ----------------------------------------------------------------------------------------------------
+
+    def _check(self, now: float) -> None:
+        """Look up a sample of keys, and adapt the period to how fast their holders leave."""
+        self._after(self._settings.check_every, now, self._check)
+        results: list[tuple[float, float]] = []
+        for _ in range(self._settings.check_sample):
+            start = self._entropy.randbytes(32)
+            self._store.ask(
+                lambda *request, start=start: ListProvided(*request, start, 1),
+                lambda items, at: self._check_one(items, results, at),
+                now + _STORE_TIMEOUT,
+            )
+        self._after(_STORE_TIMEOUT + 2 * _CHECK_TIME, now, lambda at: self._adapt(results, at))
+
+    def _check_one(self, items: Any, results: list[tuple[float, float]], now: float) -> None:
+        if not items or not self.running or self._runner.full:
+            return
+        key, published, kept = items[0]
+        age = now + self._local.unix_offset - published
+        lookup = self._runner.lookup(key, now)
+        query = CountHolders(lookup, _END, self._local.node_id, self._contacts.appraise)
+
+        def on_end(complete: bool, at: float) -> None:
+            share = query.share() if complete else None
+            if share is None or age < _YOUNG:
+                return
+            results.append((age, share))
+            if share < _HALF and key not in self._active:
+                self._contacts.counters["keys_found_missing"] += 1
+                self._publish([key], kept, _unheard, at)
+
+        self._runner.start(query, on_end, now, now + _CHECK_TIME, now + _CHECK_TIME)
+
+    def _adapt(self, results: list[tuple[float, float]], now: float) -> None:
+        """Set the period to the time in which half of the holders leave: those of age a of whom the share s is left
+        halve every a * ln 2 / -ln s."""
+        if not results or self._contacts.connectivity.ours:
+            return
+        age = sum(result[0] for result in results) / len(results)
+        share = min(max(sum(result[1] for result in results) / len(results), 0.01), 0.99)
+        halving = age * log(2) / -log(share)
+        period = min(max(halving, self._settings.republish_min), self._settings.republish_every)
+        shorter = period < self._period
+        self._period = period
+        if shorter:
+            self._sweep(now)
+
+    def _after(self, seconds: float, now: float, action: Callable[[float], None]) -> None:
+        run = self._run
+
+        def act(at: float) -> None:
+            if run == self._run and self.running:
+                action(at)
+
+        self._timers.at(now + seconds, act)
+
+
+def _ignore(value: Any, now: float) -> None:
+    """A key that the store did not write down is published once more by the next sweep."""
+
+
+def _nothing(now: float) -> None:
+    """The walk goes on by its timer."""
+
+
+def _unheard(complete: bool, now: float) -> None:
+    """Nobody waits for this publication."""

@@ -1,0 +1,210 @@
+"""The lookup: which live nodes are closest to a target (Kademlia, section 2.3; behaviour.md, "Calls and queries")."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+from enum import IntEnum
+from operator import attrgetter
+
+from codexdht.messages.discv5 import Kind
+from codexdht.records import SignedPeerRecord
+from codexdht.routing.queries.query import Appraise, Ask, Shape
+
+_KEPT = 4
+_by_distance = attrgetter("distance")
+
+
+class State(IntEnum):
+    """What a candidate has been asked, and has answered."""
+
+    NEW = 0
+    ASKED = 1
+    ANSWERED = 2
+    FAILED = 3
+
+
+class Candidate:
+    """A node that may be among the closest. distance: XOR with the target; due: when its request no longer holds a
+    place; given_up: when the lookup no longer waits for it to end (a late answer still counts)."""
+
+    __slots__ = ("distance", "due", "given_up", "record", "state")
+
+    def __init__(self, record: SignedPeerRecord, distance: int) -> None:
+        self.record = record
+        self.distance = distance
+        self.state = State.NEW
+        self.due = 0.0
+        self.given_up = 0.0
+
+
+class Lookup:
+    """Asks ever closer nodes until the `width` closest that are alive have answered.
+
+    Invariant: `_candidates` is sorted by distance, holds every node of `_by_id` once, and at most `_KEPT` times the
+    width, except for nodes that were asked; `_open` are those in state ASKED. A node is asked once.
+
+    A node that does not answer within its expected time loses its place, so that the next one is asked at once; when twice
+    that time has passed, the lookup may end without it.
+    """
+
+    __slots__ = (
+        "_appraise",
+        "_by_id",
+        "_candidates",
+        "_number",
+        "_open",
+        "_own_id",
+        "asked",
+        "done",
+        "shape",
+        "target",
+    )
+
+    def __init__(self, target: bytes, own_id: bytes, shape: Shape, appraise: Appraise) -> None:
+        self.target = target
+        self.done = False
+        self.asked = 0
+        self._number = int.from_bytes(target, "big")
+        self._own_id = own_id
+        self.shape = shape
+        self._appraise = appraise
+        self._candidates: list[Candidate] = []
+        self._by_id: dict[bytes, Candidate] = {}
+        self._open: list[Candidate] = []
+
+    # Driving ------------------------------------------------------------------------------------------------------
+
+    def add(self, records: Iterable[SignedPeerRecord]) -> None:
+        """Take note of nodes; of one that is known, keep the newer record."""
+        for record in records:
+            known = self._by_id.get(record.node_id)
+            if known is not None:
+                if record.seq > known.record.seq:
+                    known.record = record
+            elif record.endpoint is not None and record.node_id != self._own_id:
+                self._insert(record)
+
+    def next(self, now: float) -> list[Ask]:
+        """Return what to send now, and end the lookup when nothing can change its result any more."""
+        if self.done:
+            return []
+        fresh, blocked = self._scan(now)
+        if not fresh and not blocked:
+            self.done = True
+            return []
+        room = self._room(now)
+        if room <= 0 or not fresh:
+            return []
+        if len(fresh) > room:
+            fresh = self._most_useful(fresh, now)[:room]
+        return [self._ask(candidate, now) for candidate in fresh]
+
+    def wake(self, now: float) -> float | None:
+        """Return when a request in flight loses its place, or is no longer waited for."""
+        if self.done:
+            return None
+        times = [c.due if c.due > now else c.given_up for c in self._open]
+        return min((time for time in times if time > now), default=None)
+
+    def on_records(self, ask: Ask, records: list[SignedPeerRecord], now: float) -> None:
+        """Take the nodes that a node told us of."""
+        if not self.done:
+            self.add(records)
+
+    def on_answer(self, ask: Ask, now: float) -> None:
+        """A node has answered."""
+        self._close(ask, State.ANSWERED)
+
+    def on_timeout(self, ask: Ask, now: float) -> None:
+        """A node has not answered."""
+        self._close(ask, State.FAILED)
+
+    def on_deadline(self, now: float) -> None:
+        """Go on: what is found later still teaches the routing table."""
+
+    # Results ------------------------------------------------------------------------------------------------------
+
+    def closest(self, count: int | None = None) -> list[SignedPeerRecord]:
+        """Return the records of the closest nodes that have answered, nearest first; `width` of them by default."""
+        answered = [c.record for c in self._candidates if c.state is State.ANSWERED]
+        return answered[: self.shape.width if count is None else count]
+
+    def record_of(self, node_id: bytes) -> SignedPeerRecord | None:
+        """Return the newest record seen of a node, alive or not."""
+        known = self._by_id.get(node_id)
+        return known.record if known is not None else None
+
+    def window(self, count: int) -> list[SignedPeerRecord]:
+        """Return the records of the closest nodes that have not failed."""
+        alive = (c.record for c in self._candidates if c.state is not State.FAILED)
+        return [record for record, _ in zip(alive, range(count), strict=False)]
+
+    def settled(self) -> bool:
+        """Tell whether the α closest nodes that have not failed have all answered: what is closest is then known."""
+        alive = [c for c in self._candidates if c.state is not State.FAILED][: self.shape.alpha]
+        return bool(alive) and all(c.state is State.ANSWERED for c in alive)
+
+    def radius(self) -> int | None:
+        """Return a distance below which every live node has answered; None where all nodes there are have."""
+        answered = [c.distance for c in self._candidates if c.state is State.ANSWERED]
+        return answered[self.shape.width - 1] if len(answered) >= self.shape.width else None
+
+    # Inside -------------------------------------------------------------------------------------------------------
+
+    def _insert(self, record: SignedPeerRecord) -> None:
+        candidate = Candidate(record, int.from_bytes(record.node_id, "big") ^ self._number)
+        candidates = self._candidates
+        if len(candidates) >= _KEPT * self.shape.width:
+            last = candidates[-1]
+            if last.distance < candidate.distance or last.state is not State.NEW:
+                return
+            del self._by_id[candidates.pop().record.node_id]
+        insort(candidates, candidate, key=_by_distance)
+        self._by_id[record.node_id] = candidate
+
+    def _scan(self, now: float) -> tuple[list[Candidate], bool]:
+        """Return the unasked nodes among the closest that are not given up, and whether an answer is outstanding."""
+        fresh: list[Candidate] = []
+        blocked = False
+        left = self.shape.width
+        for candidate in self._candidates:
+            state = candidate.state
+            if state is State.FAILED or (state is State.ASKED and candidate.given_up <= now):
+                continue
+            if state is State.NEW:
+                fresh.append(candidate)
+            elif state is State.ASKED:
+                blocked = True
+            left -= 1
+            if not left:
+                break
+        return fresh, blocked
+
+    def _room(self, now: float) -> int:
+        holding = sum(candidate.due > now for candidate in self._open)
+        return min(self.shape.alpha - holding, self.shape.limit - len(self._open))
+
+    def _most_useful(self, fresh: list[Candidate], now: float) -> list[Candidate]:
+        """Order by log-distance, and among equals the reliable before the unreliable."""
+
+        def usefulness(candidate: Candidate) -> tuple[int, bool, int]:
+            unreliable = self._appraise(candidate.record.node_id, now)[1]
+            return candidate.distance.bit_length(), unreliable, candidate.distance
+
+        return sorted(fresh, key=usefulness)
+
+    def _ask(self, candidate: Candidate, now: float) -> Ask:
+        expected, _ = self._appraise(candidate.record.node_id, now)
+        candidate.state = State.ASKED
+        candidate.due = now + expected
+        candidate.given_up = now + 2 * expected
+        self._open.append(candidate)
+        self.asked += 1
+        return Ask(candidate.record, Kind.FIND_NODE_FAST, self.target)
+
+    def _close(self, ask: Ask, state: State) -> None:
+        candidate = self._by_id.get(ask.record.node_id)
+        if candidate is not None and candidate.state is State.ASKED:
+            candidate.state = state
+            self._open.remove(candidate)

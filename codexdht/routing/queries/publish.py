@@ -1,0 +1,215 @@
+"""Sending provider records to the nodes closest to their keys, one key or very many."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from codexdht.messages.discv5 import Kind
+from codexdht.records import SignedPeerRecord
+from codexdht.routing.queries.lookup import Lookup
+from codexdht.routing.queries.query import Ask
+
+_BURST = 8
+_AHEAD = 1024
+
+OnPublished = Callable[[bytes, int, float], None]
+"""Key, number of nodes it was sent to, now."""
+
+
+class Publish:
+    """Publishes sorted keys neighbourhood by neighbourhood.
+
+    A lookup for the first key left finds the k closest nodes, or twice as many where the next key is within `reach` of it
+    (the distance at which neighbours share nodes). Those nodes are exactly all live ones within some radius of the
+    lookup's target, so every following key whose own k closest lie within that radius is served without a lookup. A
+    record leaves as soon as its place is certain: for the key of the lookup while it still runs, once the α closest nodes
+    have all answered.
+
+    `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys leave
+    at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by key: sends in flight,
+    and one for a key that is looked up or waits in `_ready`; a key that leaves it is published.
+    """
+
+    __slots__ = (
+        "_early",
+        "_keys",
+        "_left",
+        "_lookup",
+        "_make_lookup",
+        "_next",
+        "_rate",
+        "_reach",
+        "_ready",
+        "_record",
+        "_tokens",
+        "_tokens_at",
+        "_width",
+        "done",
+        "on_published",
+        "sent",
+        "target",
+    )
+
+    def __init__(
+        self,
+        keys: list[bytes],
+        record: bytes,
+        make_lookup: Callable[[bytes, int, float], Lookup],
+        width: int,
+        reach: int,
+        rate: float,
+    ) -> None:
+        self._keys = sorted(set(keys))
+        self.target = self._keys[0] if self._keys else b""
+        self.done = not self._keys
+        self.sent: dict[bytes, int] = {}
+        self.on_published: OnPublished | None = None
+        self._record = record
+        self._make_lookup = make_lookup
+        self._width = width
+        self._reach = reach
+        self._rate = rate
+        self._next = 0
+        self._lookup: Lookup | None = None
+        self._early: set[bytes] = set()
+        self._ready: deque[tuple[bytes, list[SignedPeerRecord]]] = deque()
+        self._left: dict[bytes, int] = {}
+        self._tokens = float(_BURST)
+        self._tokens_at: float | None = None
+
+    def next(self, now: float) -> list[Ask]:
+        """Return what to send now."""
+        if self.done:
+            return []
+        asks = self._search(now)
+        asks += self._take_ready(now)
+        self.done = not asks and not self._left and self._next == len(self._keys)
+        return asks
+
+    def wake(self, now: float) -> float | None:
+        """Return when a lookup goes on by itself or the next key may leave."""
+        times = [now + max(1 - self._tokens, 0.0) / self._rate] if self._ready else []
+        lookup = self._lookup.wake(now) if self._lookup is not None else None
+        if lookup is not None:
+            times.append(lookup)
+        return min(times, default=None)
+
+    def on_records(self, ask: Ask, records: list[SignedPeerRecord], now: float) -> None:
+        """Take the nodes that a node told us of."""
+        if self._lookup is not None and ask.key == self._lookup.target:
+            self._lookup.on_records(ask, records, now)
+
+    def on_answer(self, ask: Ask, now: float) -> None:
+        """A record has left, or a node has answered."""
+        if ask.kind == Kind.ADD_PROVIDER:
+            self.sent[ask.key] = self.sent.get(ask.key, 0) + 1
+            self._settle_one(ask.key, now)
+        elif self._lookup is not None and ask.key == self._lookup.target:
+            self._lookup.on_answer(ask, now)
+
+    def on_timeout(self, ask: Ask, now: float) -> None:
+        """A record could not be sent, or a node has not answered."""
+        if ask.kind == Kind.ADD_PROVIDER:
+            self._settle_one(ask.key, now)
+        elif self._lookup is not None and ask.key == self._lookup.target:
+            self._lookup.on_timeout(ask, now)
+
+    def on_deadline(self, now: float) -> None:
+        """Go on: the user has been told that it is not complete."""
+
+    # Finding nodes ------------------------------------------------------------------------------------------------
+
+    def _search(self, now: float) -> list[Ask]:
+        if self._lookup is None:
+            if self._next == len(self._keys) or len(self._ready) > _AHEAD:
+                return []
+            key = self._keys[self._next]
+            self._next += 1
+            self._left[key] = 1
+            self._early = set()
+            self._lookup = self._make_lookup(key, self._lookup_width(key), now)
+        asks = self._lookup.next(now)
+        if self._lookup.settled():
+            asks += self._certain(self._lookup)
+        if self._lookup.done:
+            self._spread(self._lookup, now)
+            self._lookup = None
+        return asks
+
+    def _lookup_width(self, key: bytes) -> int:
+        if self._next == len(self._keys):
+            return self._width
+        gap = int.from_bytes(self._keys[self._next], "big") ^ int.from_bytes(key, "big")
+        return 2 * self._width if gap < self._reach else self._width
+
+    def _certain(self, lookup: Lookup) -> list[Ask]:
+        """Return the sends to nodes that have answered and have a place among the k closest to the lookup's key."""
+        alive = {record.node_id for record in lookup.window(self._width)}
+        return self._sends(lookup.target, [r for r in lookup.closest() if r.node_id in alive])
+
+    def _sends(self, key: bytes, records: list[SignedPeerRecord]) -> list[Ask]:
+        fresh = [record for record in records if record.node_id not in self._early]
+        self._early.update(record.node_id for record in fresh)
+        return self._send(key, fresh)
+
+    def _send(self, key: bytes, nodes: list[SignedPeerRecord]) -> list[Ask]:
+        self._left[key] += len(nodes)
+        return [Ask(node, Kind.ADD_PROVIDER, key, self._record) for node in nodes]
+
+    def _spread(self, lookup: Lookup, now: float) -> None:
+        """Queue the key of a lookup that has ended, and the following ones that its result serves."""
+        key = lookup.target
+        rest = [r for r in lookup.closest(self._width) if r.node_id not in self._early]
+        self._ready.append((key, rest))
+        known = lookup.closest()
+        radius = lookup.radius()
+        while self._next < len(self._keys):
+            following = self._keys[self._next]
+            nodes = _closest_within(following, key, known, self._width, radius)
+            if nodes is None:
+                return
+            self._ready.append((following, nodes))
+            self._left[following] = 1
+            self._next += 1
+
+    # Sending ------------------------------------------------------------------------------------------------------
+
+    def _take_ready(self, now: float) -> list[Ask]:
+        if self._tokens_at is not None:
+            self._tokens = min(_BURST, self._tokens + (now - self._tokens_at) * self._rate)
+        self._tokens_at = now
+        asks: list[Ask] = []
+        while self._ready and self._tokens >= 1:
+            self._tokens -= 1
+            key, nodes = self._ready.popleft()
+            asks += self._send(key, nodes)
+            self._settle_one(key, now)
+        return asks
+
+    def _settle_one(self, key: bytes, now: float) -> None:
+        self._left[key] -= 1
+        if self._left[key]:
+            return
+        del self._left[key]
+        if self.on_published is not None:
+            self.on_published(key, self.sent.get(key, 0), now)
+
+
+def _closest_within(
+    key: bytes, center: bytes, known: list[SignedPeerRecord], width: int, radius: int | None
+) -> list[SignedPeerRecord] | None:
+    """Return the nodes closest to key, if those known (all within radius of center) are sure to hold them.
+
+    A node x at distance d from key is at most at (center XOR key) XOR d from center, which is below
+    2^max(bit lengths of both): where that is within the radius, x is known.
+    """
+    number = int.from_bytes(key, "big")
+    nearest = sorted(known, key=lambda record: int.from_bytes(record.node_id, "big") ^ number)[:width]
+    if radius is None:
+        return nearest
+    if len(nearest) < width:
+        return None
+    farthest = int.from_bytes(nearest[-1].node_id, "big") ^ number
+    shift = int.from_bytes(center, "big") ^ number
+    return nearest if 1 << max(farthest.bit_length(), shift.bit_length()) <= radius else None

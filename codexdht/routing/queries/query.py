@@ -1,0 +1,60 @@
+"""What every query has in common.
+
+A query never sends anything: the runner asks it what to send (`next`) and tells it what came of that. Time comes in as
+an argument. It is over when `done` is true, however it came to that; it then wants nothing sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from codexdht.records import SignedPeerRecord
+
+Appraise = Callable[[bytes, float], tuple[float, bool]]
+"""Node id, now → seconds to wait for its answer before another node is asked; whether it is unreliable."""
+
+
+class Ask(NamedTuple):
+    """A request to send: to the node of a record; FIND_NODE_FAST and the like about a key. FIND_NODE stands for the
+    node's own record (distance 0); FIND_NODE_FAST may be sent as a FIND_NODE to nodes that lack it; stored is the record that
+    an ADD_PROVIDER carries."""
+
+    record: SignedPeerRecord
+    kind: int
+    key: bytes
+    stored: bytes = b""
+
+
+class Shape(NamedTuple):
+    """Sizes of a lookup. width: how many live nodes it looks for (k); alpha: requests that hold a place; limit:
+    requests in flight, slow ones included."""
+
+    width: int
+    alpha: int
+    limit: int
+
+
+class Query(Protocol):
+    """The surface that the runner drives."""
+
+    target: bytes
+    done: bool
+
+    def next(self, now: float) -> list[Ask]:
+        """Return what to send now; each is sent, and comes to an answer or a timeout."""
+
+    def wake(self, now: float) -> float | None:
+        """Return when `next` may have more to send, or `done` come true, although nothing was answered."""
+
+    def on_records(self, ask: Ask, records: list[SignedPeerRecord], now: float) -> None:
+        """Take records of an answer, of which more packets may follow."""
+
+    def on_answer(self, ask: Ask, now: float) -> None:
+        """The answer is complete, or as complete as it will get."""
+
+    def on_timeout(self, ask: Ask, now: float) -> None:
+        """No answer came."""
+
+    def on_deadline(self, now: float) -> None:
+        """The user has been answered with what there was; the query may still go on."""

@@ -1,0 +1,210 @@
+"""Runs queries: sends what they want asked, feeds back what comes, and answers their users in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from codexdht.errors import DecodeError
+from codexdht.identity import lookup_distances
+from codexdht.messages import discv5
+from codexdht.messages.discv5 import Kind
+from codexdht.records import SignedPeerRecord
+from codexdht.routing.calls import Calls, PendingCall
+from codexdht.routing.contacts import Contacts
+from codexdht.routing.nodes import NodesAnswer
+from codexdht.routing.queries.lookup import Lookup
+from codexdht.routing.queries.query import Ask, Query, Shape
+from codexdht.routing.settings import RoutingSettings
+from codexdht.routing.timers import Timers
+
+_NO_ROOM_PAUSE = 0.05
+_MAX_PROVIDERS = 1000
+
+OnEnd = Callable[[bool, float], None]
+"""Whether the query is complete, now. Called once: when it ends, or at its deadline."""
+
+
+class _Run:
+    """One query at work. on_end is None once called; wake is when a timer will look at the query again."""
+
+    __slots__ = ("on_end", "query", "stopped", "wake")
+
+    def __init__(self, query: Query, on_end: OnEnd) -> None:
+        self.query = query
+        self.on_end: OnEnd | None = on_end
+        self.wake: float | None = None
+        self.stopped = False
+
+
+class _Context:
+    """What a call of a query is about; check: the state of a NODES answer."""
+
+    __slots__ = ("ask", "check", "run")
+
+    def __init__(self, run: _Run, ask: Ask, check: NodesAnswer | None) -> None:
+        self.run = run
+        self.ask = ask
+        self.check = check
+
+
+class QueryRunner:
+    """The queries at work, `max_queries` of users at most; it listens to their calls."""
+
+    __slots__ = ("_calls", "_contacts", "_runs", "_settings", "_timers", "last_lookup")
+
+    def __init__(self, contacts: Contacts, calls: Calls, timers: Timers, settings: RoutingSettings) -> None:
+        self._contacts = contacts
+        self._calls = calls
+        self._timers = timers
+        self._settings = settings
+        self._runs: dict[int, _Run] = {}
+        self.last_lookup: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further query is taken."""
+        return len(self._runs) >= self._settings.max_queries
+
+    def lookup(
+        self, target: bytes, now: float, width: int | None = None, kind: type[Lookup] = Lookup
+    ) -> Lookup:
+        """Return a lookup (or a kind of one) that starts from the table's nodes nearest to target."""
+        settings = self._settings
+        width = settings.bucket_size if width is None else width
+        shape = Shape(width, settings.alpha, settings.query_calls)
+        lookup = kind(target, self._contacts.own_id, shape, self._contacts.appraise)
+        lookup.add(entry.record for entry in self._contacts.table.nearest(target, width))
+        self._contacts.table.bucket_of(target).refreshed = now
+        self.last_lookup = now
+        return lookup
+
+    def start(
+        self, query: Query, on_end: OnEnd, now: float, deadline: float, limit: float | None = None
+    ) -> None:
+        """Run a query. on_end is called when it ends or at `deadline`; it is stopped at `limit` at the latest."""
+        run = _Run(query, on_end)
+        self._runs[id(run)] = run
+        self._timers.at(deadline, lambda at: self._on_deadline(run, at))
+        if limit is not None:
+            self._timers.at(limit, lambda at: self._stop(run, at))
+        self._pump(run, now)
+
+    def stop_all(self, now: float) -> None:
+        """End every query with what it has."""
+        for run in list(self._runs.values()):
+            self._stop(run, now)
+
+    def poke(self, query: Query, now: float) -> None:
+        """Look at a query again that has learnt something outside of its calls."""
+        run = next((run for run in self._runs.values() if run.query is query), None)
+        if run is not None:
+            self._pump(run, now)
+
+    # The calls' listener ------------------------------------------------------------------------------------------
+
+    def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
+        """Feed a packet of an answer to its query."""
+        context: _Context = call.context
+        query = context.run.query
+        if body:
+            query.on_records(context.ask, self._records(context, call, body, now), now)
+        if last:
+            query.on_answer(context.ask, now)
+        self._pump(context.run, now)
+
+    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+        """Tell a query that no answer will come."""
+        context: _Context = call.context
+        context.run.query.on_timeout(context.ask, now)
+        self._pump(context.run, now)
+
+    # Inside -------------------------------------------------------------------------------------------------------
+
+    def _pump(self, run: _Run, now: float) -> None:
+        if run.stopped:
+            return
+        query = run.query
+        if self._calls.room < self._settings.query_calls * 2:
+            self._contacts.counters["queries_waited_for_room"] += 1
+            self._wake(run, now + _NO_ROOM_PAUSE)
+            return
+        for ask in query.next(now):
+            self._send(run, ask, now)
+        if query.done:
+            self._stop(run, now, complete=True)
+            return
+        wake = query.wake(now)
+        if wake is not None:
+            self._wake(run, wake)
+
+    def _wake(self, run: _Run, when: float) -> None:
+        if run.wake is not None and run.wake <= when:
+            return
+        run.wake = when
+        self._timers.at(when, lambda now: self._woken(run, when, now))
+
+    def _woken(self, run: _Run, when: float, now: float) -> None:
+        if run.wake == when:
+            run.wake = None
+            self._pump(run, now)
+
+    def _send(self, run: _Run, ask: Ask, now: float) -> None:
+        kind, check = ask.kind, None
+        if kind == Kind.FIND_NODE_FAST:
+            kind = self._contacts.fast.kind_for(ask.record.node_id)
+            body, check = _find(ask, kind)
+        elif kind == Kind.FIND_NODE:
+            body = discv5.encode_find_node([0])
+            check = NodesAnswer(kind, (0,), ask.record)
+        elif kind == Kind.GET_PROVIDERS:
+            body = discv5.encode_get_providers(ask.key)
+        else:
+            body = discv5.encode_add_provider(discv5.AddProvider(ask.key, ask.stored))
+        self._calls.ask(ask.record, kind, body, self, _Context(run, ask, check), now)
+
+    def _records(
+        self, context: _Context, call: PendingCall, body: list[bytes], now: float
+    ) -> list[SignedPeerRecord]:
+        contacts = self._contacts
+        if context.check is not None:
+            nodes = context.check.take(body, contacts.records, contacts.counters)
+            contacts.learn(nodes, now)
+            return nodes
+        return self.decode_providers(body)
+
+    def decode_providers(self, data: list[bytes]) -> list[SignedPeerRecord]:
+        """Return the verified records among encoded ones; the others are counted."""
+        contacts = self._contacts
+        records = []
+        for encoded in data[:_MAX_PROVIDERS]:
+            try:
+                records.append(contacts.records.decode(encoded))
+            except DecodeError as error:
+                contacts.counters["providers_" + str(error).replace(" ", "_")] += 1
+        return records
+
+    def _on_deadline(self, run: _Run, now: float) -> None:
+        if run.on_end is not None:
+            on_end, run.on_end = run.on_end, None
+            run.query.on_deadline(now)
+            on_end(False, now)
+
+    def _stop(self, run: _Run, now: float, complete: bool = False) -> None:
+        if run.stopped:
+            return
+        run.stopped = True
+        del self._runs[id(run)]
+        if run.on_end is not None:
+            on_end, run.on_end = run.on_end, None
+            on_end(complete, now)
+
+
+def _find(ask: Ask, kind: Kind) -> tuple[bytes, NodesAnswer]:
+    if kind == Kind.FIND_NODE_FAST:
+        return discv5.encode_find_node_fast(ask.key), NodesAnswer(kind, (), ask.record)
+    distances = lookup_distances(ask.key, ask.record.node_id)
+    return discv5.encode_find_node(distances), NodesAnswer(kind, tuple(distances), ask.record)

@@ -1,0 +1,341 @@
+"""The routing table: k-buckets that split (Maymounkov and Mazières, *Kademlia*, 2002, sections 2.4 and 4.2).
+
+Invariant: every entry is in `_entries` and in the one bucket that its id belongs to, never in a bucket's spares as
+well; no bucket holds more than k entries or more than its spares; `_networks` counts entries and spares by network and
+no count is above its limit; every record has an endpoint; our own id is in no bucket.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from codexdht.records import SignedPeerRecord
+from codexdht.routing.bucket import Branch, Bucket
+from codexdht.routing.entry import Entry
+from codexdht.routing.networks import network_of
+from codexdht.routing.settings import RoutingSettings
+
+
+class RoutingTable:
+    """Nodes by id. `peak` is the highest number of entries so far."""
+
+    __slots__ = ("_counters", "_entries", "_networks", "_own", "_root", "_settings", "buckets", "peak")
+
+    def __init__(self, own_id: bytes, settings: RoutingSettings, counters: Counter[str]) -> None:
+        self._own = int.from_bytes(own_id, "big")
+        self._settings = settings
+        self._counters = counters
+        self._entries: dict[int, Entry] = {}
+        self._networks: dict[str, int] = {}
+        bucket = Bucket(0, 0)
+        self._root: Bucket | Branch = bucket
+        self.buckets = [bucket]
+        self.peak = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def get(self, node_id: bytes) -> Entry | None:
+        """Return the entry of a node."""
+        return self._entries.get(int.from_bytes(node_id, "big"))
+
+    def bucket_of(self, node_id: bytes) -> Bucket:
+        """Return the bucket that an id belongs to."""
+        return self._bucket(int.from_bytes(node_id, "big"))
+
+    # Asking -------------------------------------------------------------------------------------------------------
+
+    def closest(self, target: bytes, count: int) -> list[Entry]:
+        """Return the entries nearest to target, nearest first, of nodes that have answered and are not failing.
+
+        Every FIND_NODE_FAST comes here, so it is written flat: a walk down the tree that turns towards the target
+        first meets the buckets in the order of their distance, and mostly ends in the first one.
+        """
+        wanted = int.from_bytes(target, "big")
+        entries = self._entries
+        found: list[Entry] = []
+        waiting = [self._root]
+        while waiting:
+            node = waiting.pop()
+            while isinstance(node, Branch):
+                bit = wanted >> node.shift & 1
+                waiting.append(node.children[1 - bit])
+                node = node.children[bit]
+            distances = [number ^ wanted for number in node.relayed()]
+            distances.sort()
+            found += [entries[distance ^ wanted] for distance in distances[: count - len(found)]]
+            if len(found) == count:
+                break
+        return found
+
+    def nearest(self, target: bytes, count: int) -> list[Entry]:
+        """Return the entries nearest to target, nearest first, whatever their standing: where a query starts."""
+        wanted = int.from_bytes(target, "big")
+        found: list[Entry] = []
+        waiting = [self._root]
+        while waiting and len(found) < count:
+            node = waiting.pop()
+            while isinstance(node, Branch):
+                bit = wanted >> node.shift & 1
+                waiting.append(node.children[1 - bit])
+                node = node.children[bit]
+            found += sorted(node.entries, key=lambda entry: entry.number ^ wanted)
+        return found[:count]
+
+    def at_distance(self, distance: int) -> list[Entry]:
+        """Return the entries at one log-distance from us, of nodes that have answered and are not failing."""
+        own = self._own
+        return [
+            e
+            for e in self._entries.values()
+            if (e.number ^ own).bit_length() == distance and e.answers and not e.failures
+        ]
+
+    # Learning -----------------------------------------------------------------------------------------------------
+
+    def add(self, record: SignedPeerRecord, now: float) -> Entry | None:
+        """Learn of a node, from itself or from others; return its entry if it is in the table now.
+
+        A newer record replaces an older one. A node whose endpoint has changed is not relayed until it answers there.
+        """
+        number = int.from_bytes(record.node_id, "big")
+        entry = self._entries.get(number)
+        if entry is not None:
+            if record.seq > entry.record.seq:
+                self._renew(entry, record)
+            return entry
+        return self._learn(number, record, now)
+
+    def answered(self, record: SignedPeerRecord, rtt: float, now: float) -> Entry | None:
+        """Count an answer of a node, which earns it a place before nodes that never answered."""
+        entry = self.add(record, now)
+        number = int.from_bytes(record.node_id, "big")
+        if entry is None:
+            spare = self._bucket(number).spare(number)
+            if spare is not None:
+                spare.answered(rtt, now)
+                return self._promote_over_unseen(spare)
+            return None
+        standing = entry.answers and not entry.failures
+        entry.answered(rtt, now)
+        if not standing:
+            self._bucket(number).changed()
+        return entry
+
+    def failed(self, node_id: bytes) -> Entry | None:
+        """Count a request that a node did not answer, and let the node go where it must; return it if it stays."""
+        entry = self.get(node_id)
+        if entry is None:
+            return None
+        bucket = self._bucket(entry.number)
+        entry.failed()
+        bucket.changed()
+        if self._must_go(entry, bucket):
+            self._remove(entry, bucket)
+            self._counters["table_dropped"] += 1
+            return None
+        return entry
+
+    def restore(self, entry: Entry) -> bool:
+        """Put a saved entry back; tell whether it found a place."""
+        if entry.number in self._entries or entry.number == self._own:
+            return False
+        self._place(entry)
+        return entry.number in self._entries
+
+    def remove(self, node_id: bytes) -> bool:
+        """Forget a node altogether; tell whether it was known."""
+        number = int.from_bytes(node_id, "big")
+        bucket = self._bucket(number)
+        entry = self._entries.get(number)
+        if entry is not None:
+            self._remove(entry, bucket)
+            return True
+        spare = bucket.spare(number)
+        if spare is not None:
+            bucket.spares.remove(spare)
+            self._release(spare)
+        return spare is not None
+
+    # Inside -------------------------------------------------------------------------------------------------------
+
+    def _bucket(self, number: int) -> Bucket:
+        node = self._root
+        while isinstance(node, Branch):
+            node = node.children[number >> node.shift & 1]
+        return node
+
+    def _learn(self, number: int, record: SignedPeerRecord, now: float) -> Entry | None:
+        bucket = self._bucket(number)
+        spare = bucket.spare(number)
+        if spare is not None:
+            if record.seq > spare.record.seq:
+                self._renew(spare, record)
+            return None
+        if record.endpoint is None or number == self._own:
+            return None
+        network = network_of(record.endpoint[0], self._settings.ip_limits)
+        entry = Entry(record, number, network, now)
+        self._place(entry)
+        return self._entries.get(number)
+
+    def _renew(self, entry: Entry, record: SignedPeerRecord) -> None:
+        if record.endpoint is None:
+            self._counters["table_refused_no_endpoint"] += 1
+            return
+        if record.endpoint != entry.record.endpoint and not self._move(entry, record.endpoint[0]):
+            return
+        entry.record = record
+
+    def _move(self, entry: Entry, host: str) -> bool:
+        bucket = self._bucket(entry.number)
+        network = network_of(host, self._settings.ip_limits)
+        if network != entry.network:
+            if not self._has_room(network, bucket):
+                return False
+            self._release(entry)
+            entry.network = network
+            self._charge(entry)
+        entry.failures = max(entry.failures, 1)
+        bucket.changed()
+        return True
+
+    def _place(self, entry: Entry) -> None:
+        bucket = self._bucket(entry.number)
+        if not self._has_room(entry.network, bucket):
+            return
+        while len(bucket.entries) >= self._settings.bucket_size:
+            if not self._may_split(bucket):
+                self._place_in_full(entry, bucket)
+                return
+            self._split(bucket)
+            bucket = self._bucket(entry.number)
+        if len(self._entries) >= self._settings.max_entries and not self._make_room(entry):
+            self._add_spare(entry, bucket)
+            return
+        self._put(entry, bucket)
+
+    def _put(self, entry: Entry, bucket: Bucket) -> None:
+        bucket.entries.append(entry)
+        bucket.changed()
+        self._entries[entry.number] = entry
+        self._charge(entry)
+        self.peak = max(self.peak, len(self._entries))
+
+    def _place_in_full(self, entry: Entry, bucket: Bucket) -> None:
+        worst = min(bucket.entries, key=Entry.relevance)
+        if entry.answers and not worst.answers:
+            self._take_out(worst, bucket)
+            self._put(entry, bucket)
+            entry = worst
+        self._add_spare(entry, bucket)
+
+    def _add_spare(self, entry: Entry, bucket: Bucket) -> None:
+        if len(bucket.spares) >= self._settings.replacements:
+            leaving = next((e for e in bucket.spares if not e.answers), None)
+            if leaving is None and entry.answers and bucket.spares:
+                leaving = bucket.spares[0]
+            if leaving is None:
+                self._counters["table_refused_full"] += 1
+                return
+            bucket.spares.remove(leaving)
+            self._release(leaving)
+        bucket.spares.append(entry)
+        self._charge(entry)
+
+    def _promote_over_unseen(self, spare: Entry) -> Entry | None:
+        """Give a spare that has answered the place of an entry that never has."""
+        bucket = self._bucket(spare.number)
+        bucket.spares.remove(spare)
+        self._release(spare)
+        self._place(spare)
+        return self._entries.get(spare.number)
+
+    def _must_go(self, entry: Entry, bucket: Bucket) -> bool:
+        if entry.reliability is not None and entry.reliability < self._settings.min_reliability:
+            return True
+        if entry.failures < self._settings.replace_after:
+            return False
+        return bool(bucket.spares) or not entry.answers
+
+    def _remove(self, entry: Entry, bucket: Bucket) -> None:
+        self._take_out(entry, bucket)
+        if bucket.spares and len(self._entries) < self._settings.max_entries:
+            spare = max(reversed(bucket.spares), key=Entry.relevance)
+            bucket.spares.remove(spare)
+            self._release(spare)
+            self._put(spare, bucket)
+
+    def _take_out(self, entry: Entry, bucket: Bucket) -> None:
+        bucket.entries.remove(entry)
+        bucket.changed()
+        del self._entries[entry.number]
+        self._release(entry)
+
+    def _may_split(self, bucket: Bucket) -> bool:
+        depth = bucket.depth
+        if depth >= 255:
+            return False
+        return depth % self._settings.split_bits != 0 or (bucket.prefix ^ self._own) >> (256 - depth) == 0
+
+    def _split(self, bucket: Bucket) -> None:
+        branch = bucket.split()
+        self._root = _replaced(self._root, bucket, branch)
+        at = self.buckets.index(bucket)
+        self.buckets[at : at + 1] = [b for b in branch.children if isinstance(b, Bucket)]
+
+    def _make_room(self, newcomer: Entry) -> bool:
+        """Let the least relevant entry go, if it is less relevant than the newcomer and not among our k closest."""
+        if not newcomer.answers:
+            return False
+        near = set(self._closest_to_us())
+        worst = min((e for e in self if e.number not in near), key=Entry.relevance, default=None)
+        if worst is None or worst.relevance() >= newcomer.relevance():
+            return False
+        self._take_out(worst, self._bucket(worst.number))
+        self._counters["table_too_many"] += 1
+        return True
+
+    def _closest_to_us(self) -> Iterable[int]:
+        own = self._own.to_bytes(32, "big")
+        return (e.number for e in self.nearest(own, self._settings.bucket_size))
+
+    def _has_room(self, network: str | None, bucket: Bucket) -> bool:
+        if network is None:
+            return True
+        here = sum(e.network == network for e in bucket.members())
+        room = here < self._settings.bucket_ip_limit
+        room = room and self._networks.get(network, 0) < self._settings.table_ip_limit
+        if not room:
+            self._counters["table_refused_network"] += 1
+        return room
+
+    def _charge(self, entry: Entry) -> None:
+        if entry.network is not None:
+            self._networks[entry.network] = self._networks.get(entry.network, 0) + 1
+
+    def _release(self, entry: Entry) -> None:
+        if entry.network is not None:
+            left = self._networks[entry.network] - 1
+            if left:
+                self._networks[entry.network] = left
+            else:
+                del self._networks[entry.network]
+
+
+def _replaced(root: Bucket | Branch, bucket: Bucket, branch: Branch) -> Bucket | Branch:
+    """Return the tree with a branch in the place of a bucket."""
+    if root is bucket:
+        return branch
+    node = root
+    while isinstance(node, Branch):
+        side = bucket.prefix >> node.shift & 1
+        if node.children[side] is bucket:
+            node.children[side] = branch
+            break
+        node = node.children[side]
+    return root

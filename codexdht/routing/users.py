@@ -1,0 +1,272 @@
+"""The requests of users, which the API actor passes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from codexdht.errors import DecodeError
+from codexdht.identity import log_distance
+from codexdht.messages import discv5
+from codexdht.messages.discv5 import Kind, Pong, TalkRequest
+from codexdht.messages.internal import (
+    Actor,
+    Done,
+    DumpTable,
+    Failed,
+    FindProviders,
+    GetProviders,
+    Life,
+    Lookup,
+    PingNode,
+    Publish,
+    Resolve,
+    Talk,
+    Withdraw,
+)
+from codexdht.messages.machine import Outbox
+from codexdht.records import SignedPeerRecord
+from codexdht.routing.calls import Calls, PendingCall
+from codexdht.routing.contacts import Contacts
+from codexdht.routing.entry import NEVER, Entry
+from codexdht.routing.local import LocalNode
+from codexdht.routing.pinger import Pinger
+from codexdht.routing.published import Published
+from codexdht.routing.queries import providers as provider_queries
+from codexdht.routing.queries.resolve import Resolve as ResolveQuery
+from codexdht.routing.queries.runner import QueryRunner
+from codexdht.routing.settings import RoutingSettings
+from codexdht.routing.storelink import StoreLink
+
+OnRecord = Callable[[SignedPeerRecord, float], None]
+
+
+class UserRequests:
+    """Each request gets one Done or one Failed a little before its deadline at the latest."""
+
+    __slots__ = (
+        "_calls",
+        "_contacts",
+        "_counters",
+        "_local",
+        "_outbox",
+        "_pinger",
+        "_published",
+        "_runner",
+        "_settings",
+        "_store",
+    )
+
+    def __init__(
+        self,
+        contacts: Contacts,
+        calls: Calls,
+        runner: QueryRunner,
+        pinger: Pinger,
+        published: Published,
+        store: StoreLink,
+        local: LocalNode,
+        outbox: Outbox,
+        settings: RoutingSettings,
+    ) -> None:
+        self._contacts = contacts
+        self._calls = calls
+        self._runner = runner
+        self._pinger = pinger
+        self._published = published
+        self._store = store
+        self._local = local
+        self._outbox = outbox
+        self._settings = settings
+        self._counters: Counter[str] = contacts.counters
+
+    def lookup(self, request: Lookup, now: float) -> None:
+        """Find the nodes closest to a target."""
+        if self._refused(request):
+            return
+        query = self._runner.lookup(request.target, now)
+
+        def on_end(complete: bool, at: float) -> None:
+            nodes = [record.encoded for record in query.closest()]
+            self._done(request, {"nodes": nodes, "complete": complete})
+
+        self._runner.start(query, on_end, now, *self._times(request))
+
+    def resolve(self, request: Resolve, now: float) -> None:
+        """Find a node's newest record."""
+        if self._refused(request):
+            return
+        if request.node_id == self._local.node_id:
+            self._done(request, self._local.record.encoded if self._local.record is not None else None)
+            return
+
+        def on_record(record: SignedPeerRecord | None, at: float) -> None:
+            self._done(request, record.encoded if record is not None else None)
+
+        self._resolve(request, request.node_id, on_record, now)
+
+    def find_providers(self, request: FindProviders, now: float) -> None:
+        """Find providers of a key, here and in the network."""
+        if self._refused(request):
+            return
+        limit = request.limit or self._settings.providers_limit
+        query = provider_queries.FindProviders(
+            self._runner.lookup(request.key, now), limit, self._local.node_id, self._contacts.appraise
+        )
+
+        def on_end(complete: bool, at: float) -> None:
+            found = [record.encoded for record in query.providers]
+            self._done(request, {"providers": found, "complete": complete})
+
+        def on_local(records: Any, at: float) -> None:
+            if records:
+                query.add_providers(self._runner.decode_providers(records))
+                self._runner.poke(query, at)
+
+        deadline, end = self._times(request)
+        self._store.ask(lambda *asked: GetProviders(*asked, request.key, limit), on_local, deadline)
+        self._runner.start(query, on_end, now, deadline, end)
+
+    def publish(self, request: Publish, now: float) -> None:
+        """Send a record to the nodes closest to each key."""
+        if self._refused(request):
+            return
+        query = self._published.prepare(request.keys, request.record, now)
+
+        def on_end(complete: bool, at: float) -> None:
+            self._done(
+                request, {"nodes": [query.sent.get(key, 0) for key in request.keys], "complete": complete}
+            )
+
+        self._runner.start(query, on_end, now, self._times(request)[0])
+
+    def withdraw(self, request: Withdraw, now: float) -> None:
+        """Publish keys no longer."""
+
+        def on_value(value: Any, at: float) -> None:
+            self._done(request, None)
+
+        self._published.withdraw(request.keys, on_value, self._times(request)[0])
+
+    def ping(self, request: PingNode, now: float) -> None:
+        """Ping a node."""
+
+        def on_pong(pong: Pong | None, rtt: float, at: float) -> None:
+            if pong is None:
+                self._fail(request, "timeout", "the node does not answer")
+            else:
+                self._done(request, {"seq": pong.seq, "host": pong.host, "port": pong.port, "rtt": rtt})
+
+        self._with_node(request, now, lambda record, at: self._pinger.ping(record, at, on_pong))
+
+    def talk(self, request: Talk, now: float) -> None:
+        """Send a TALK_REQ to a node."""
+        body = discv5.encode_talk_request(TalkRequest(request.protocol, request.payload))
+
+        def ask(record: SignedPeerRecord, at: float) -> None:
+            self._calls.ask(record, Kind.TALK_REQ, body, self, request, at)
+
+        self._with_node(request, now, ask)
+
+    def dump_table(self, request: DumpTable, now: float) -> None:
+        """List the routing table."""
+        self._done(request, [self._row(entry, now) for entry in self._contacts.table])
+
+    # Listening to TALK_REQ calls ----------------------------------------------------------------------------------
+
+    def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
+        """Pass the answer of a TALK_REQ on."""
+        try:
+            self._done(call.context, discv5.decode_talk_response(body))
+        except DecodeError:
+            self._counters["talk_responses_undecodable"] += 1
+            self._fail(call.context, "timeout", "the node's answer does not decode")
+
+    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+        """Say that a TALK_REQ was not answered."""
+        self._fail(call.context, "timeout", "the node does not answer")
+
+    # Inside -------------------------------------------------------------------------------------------------------
+
+    def _refused(self, request: Any) -> bool:
+        if self._local.life < Life.OPEN:
+            self._fail(request, "not_running", "the node is not open")
+        elif self._runner.full:
+            self._counters["queries_refused_busy"] += 1
+            self._fail(request, "busy", "too many queries are at work")
+        else:
+            return False
+        return True
+
+    def _times(self, request: Any) -> tuple[float, float]:
+        """Return when a request is answered with what there is, and when the work for it ends altogether."""
+        return (
+            request.deadline - self._settings.reply_margin,
+            request.deadline + self._settings.background_time,
+        )
+
+    def _with_node(self, request: PingNode | Talk, now: float, then: OnRecord) -> None:
+        """Go on with the record of the node that a request names, resolved where only its id is given."""
+        if self._refused(request):
+            return
+
+        def on_record(record: SignedPeerRecord | None, at: float) -> None:
+            if record is None:
+                self._fail(request, "timeout", "no node with this id was found")
+            elif record.endpoint is None:
+                self._fail(request, "invalid_record", "the record has no UDP address")
+            elif not self._calls.room:
+                self._fail(request, "busy", "too many requests to peers are in flight")
+            else:
+                then(record, at)
+
+        try:
+            record = self._contacts.records.decode(request.record) if request.record else None
+        except DecodeError as error:
+            self._fail(request, "invalid_record", f"the record does not hold: {error}")
+            return
+        node_id = record.node_id if record is not None else request.node_id
+        if node_id == self._local.node_id:
+            self._fail(request, "invalid_params", "this is our own node")
+            return
+        known = self._contacts.table.get(node_id)
+        if record is None and known is not None:
+            record = known.record
+        if record is not None:
+            on_record(record, now)
+        else:
+            self._resolve(request, node_id, on_record, now)
+
+    def _resolve(
+        self,
+        request: Any,
+        node_id: bytes,
+        on_record: Callable[[SignedPeerRecord | None, float], None],
+        now: float,
+    ) -> None:
+        query = self._runner.lookup(node_id, now, kind=ResolveQuery)
+        deadline, end = self._times(request)
+        self._runner.start(
+            query, lambda complete, at: on_record(query.record_of(node_id), at), now, deadline, end
+        )
+
+    def _row(self, entry: Entry, now: float) -> dict[str, Any]:
+        return {
+            "record": entry.record.encoded,
+            "bucket": self._contacts.table.bucket_of(entry.node_id).depth,
+            "distance": log_distance(entry.node_id, self._local.node_id),
+            "rtt": entry.rtt,
+            "rtt_min": entry.rtt_min,
+            "reliability": entry.reliability,
+            "answers": entry.answers,
+            "failures": entry.failures,
+            "first_seen": now - entry.first_seen,
+            "last_seen": None if entry.last_seen == NEVER else now - entry.last_seen,
+        }
+
+    def _done(self, request: Any, value: Any) -> None:
+        self._outbox.send(Actor(request.asker), Done(request.request, value))
+
+    def _fail(self, request: Any, code: str, text: str) -> None:
+        self._outbox.send(Actor(request.asker), Failed(request.request, code, text))
