@@ -7,7 +7,6 @@ the store: they see it as it was when they started, and hold on to that snapshot
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from codexdht.records import record_from_uri, record_to_uri
 from codexdht.store.answers import AnswerCache
 from codexdht.store.backend import Backend, Table
 from codexdht.store.clock import StoreClock
+from codexdht.store.files import replace_file
 from codexdht.store.layout import CLOCK_ROW, KEY_SIZE, LAYOUT_ROW, decode_entry
 from codexdht.store.lmdb_backend import DATA_FILE, LmdbBackend, open_lmdb, open_readonly
 from codexdht.store.migrations import prepare
@@ -187,7 +187,7 @@ def compact(path: Path | str, progress: Progress = no_progress) -> tuple[int, in
         progress(0, before)
         backend.copy_compacted(fresh)
         backend.close_files()
-        _replace(fresh / DATA_FILE, directory / DATA_FILE)
+        replace_file(fresh / DATA_FILE, directory / DATA_FILE)
         after = (directory / DATA_FILE).stat().st_size
         progress(before, before)
         return before, after
@@ -196,15 +196,3 @@ def compact(path: Path | str, progress: Progress = no_progress) -> tuple[int, in
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         backend.close()
-
-
-def _replace(source: Path, target: Path) -> None:
-    """Put a file in another's place so that a crash leaves one of the two, whole."""
-    with source.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(source, target)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

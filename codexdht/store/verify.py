@@ -1,4 +1,4 @@
-"""The check of a whole store: every record decodes, its signature holds, and tables and indexes agree."""
+"""The check of a whole store: its file is sound, every record decodes, its signature holds, and the indexes agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from codexdht.errors import DecodeError, StoreError
 from codexdht.records import decode_record
 from codexdht.store.backend import Backend, Table
 from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, NUMBER_SIZE, decode_entry
-from codexdht.store.lmdb_backend import open_readonly
+from codexdht.store.lmdb_backend import check_structure, open_readonly
 from codexdht.store.peers import decode_peer
 from codexdht.store.scan import PAGE, Progress, no_progress, rows_of
 
@@ -27,7 +27,14 @@ class VerifyReport(NamedTuple):
 
 
 def verify(path: Path | str, progress: Progress = no_progress) -> VerifyReport:
-    """Check a store, also while a node uses it; nothing is changed. Raises StoreError when it cannot be opened."""
+    """Check a store, also while a node uses it; nothing is changed. Raises StoreError when it cannot be opened.
+
+    The pages of the file are checked first; with damage there, nothing else is. That takes 20 ms a megabyte, in which
+    progress is not told.
+    """
+    damage = check_structure(Path(path))
+    if damage:
+        return VerifyReport(0, 0, damage[:_MAX_PROBLEMS], len(damage))
     backend = open_readonly(path)
     try:
         return _Check(backend, progress).run()

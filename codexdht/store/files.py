@@ -1,0 +1,68 @@
+"""The files of a store as files: who has them open for writing, and how one takes another's place."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from codexdht.errors import StoreError
+
+_FILE: Final = "owner.lock"
+
+
+class Owner:
+    """A lock on a store's directory, held from construction to `release`; it ends with the process in any case.
+
+    The lock's file holds how many owners in a row never got to `release`: `unclean_ends`. They were killed, or the
+    store itself brought them down.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the directory if it is missing and lock it. Raises StoreError, also when another process has it."""
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(path / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot open the store in {path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise StoreError(
+                f"the store in {path} is in use by another process: stop that node first"
+            ) from None
+        self.unclean_ends = len(os.pread(self._file, 100, 0))
+        self._released = False
+
+    def begin(self) -> None:
+        """Count this owner as unclean until it says otherwise. A disk too full for that one byte is no obstacle."""
+        try:
+            os.pwrite(self._file, b"x", self.unclean_ends)
+        except OSError:
+            self.unclean_ends = 0
+
+    def forgive(self) -> None:
+        """Begin to count anew."""
+        os.ftruncate(self._file, 0)
+        self.unclean_ends = 0
+
+    def release(self) -> None:
+        """End in order."""
+        if not self._released:
+            self._released = True
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Put a file in another's place so that a crash leaves one of the two, whole."""
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(source, target)
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
