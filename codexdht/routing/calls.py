@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, Protocol
 
 from codexdht.errors import DecodeError
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import RESPONSE_TO, Kind
 from codexdht.messages.internal import Actor, Call, CallAnswer, CallFailed, CallSent
-from codexdht.messages.machine import Outbox
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.contacts import Contacts
+from codexdht.routing.core import Core
 from codexdht.routing.nodes import MAX_PACKETS
-from codexdht.routing.settings import RoutingSettings
-from codexdht.routing.timers import Timers
 
 _SWEEP = 1.0
 _GRACE = 0.5
@@ -44,11 +41,11 @@ class PendingCall:
 class CallListener(Protocol):
     """Who is told how a call goes."""
 
-    def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
+    def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float, /) -> None:
         """A packet came. body: encoded records of NODES and PROVIDERS, else the undecoded body; it is empty with a
         `last` that only says that nothing more will come, and for an ADD_PROVIDER that has left."""
 
-    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+    def call_failed(self, call: PendingCall, reason: str, now: float, /) -> None:
         """Nothing came."""
 
 
@@ -58,12 +55,12 @@ class Calls:
 
     __slots__ = ("_calls", "_contacts", "_counters", "_last", "_outbox", "_settings", "_sweeping", "_timers")
 
-    def __init__(self, contacts: Contacts, settings: RoutingSettings, outbox: Outbox, timers: Timers) -> None:
+    def __init__(self, core: Core, contacts: Contacts) -> None:
         self._contacts = contacts
-        self._counters: Counter[str] = contacts.counters
-        self._settings = settings
-        self._outbox = outbox
-        self._timers = timers
+        self._counters = core.counters
+        self._settings = core.settings
+        self._outbox = core.outbox
+        self._timers = core.timers
         self._calls: dict[int, PendingCall] = {}
         self._last = 0
         self._sweeping = False
@@ -82,6 +79,7 @@ class Calls:
         kind: int,
         body: bytes,
         listener: CallListener,
+        *,
         context: Any,
         now: float,
     ) -> None:

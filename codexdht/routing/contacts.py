@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from statistics import median
 
-from codexdht.records import RecordCache, SignedPeerRecord
+from codexdht.records import SignedPeerRecord
 from codexdht.routing.connectivity import Connectivity
+from codexdht.routing.core import Core
 from codexdht.routing.entry import Entry
 from codexdht.routing.fastnodes import FastSupport
-from codexdht.routing.settings import RoutingSettings
 from codexdht.routing.table import RoutingTable
 
 _MEDIAN_KEPT = 10.0
@@ -38,18 +37,16 @@ class Contacts:
         "table",
     )
 
-    def __init__(
-        self, own_id: bytes, settings: RoutingSettings, records: RecordCache, counters: Counter[str]
-    ) -> None:
-        self.own_id = own_id
-        self.records = records
-        self.counters = counters
-        self.table = RoutingTable(own_id, settings, counters)
+    def __init__(self, core: Core) -> None:
+        self.own_id = core.local.node_id
+        self.records = core.records
+        self.counters = core.counters
+        self.table = RoutingTable(self.own_id, core.settings, core.counters)
         self.connectivity = Connectivity()
         self.fast = FastSupport()
         self.on_doubt: Callable[[Entry, float], None] | None = None
-        self._settings = settings
-        self._median = settings.hedge_max
+        self._settings = core.settings
+        self._median = core.settings.hedge_max
         self._median_until = 0.0
 
     def learn(self, records: Iterable[SignedPeerRecord], now: float) -> None:

@@ -39,6 +39,7 @@ from codexdht.messages.machine import Outbox
 from codexdht.records import RecordCache, SignedPeerRecord
 from codexdht.routing.calls import Calls
 from codexdht.routing.contacts import Contacts
+from codexdht.routing.core import Core
 from codexdht.routing.local import LocalNode
 from codexdht.routing.maintenance import Maintenance
 from codexdht.routing.pinger import Pinger
@@ -64,6 +65,7 @@ class RoutingMachine:
         settings: RoutingSettings,
         entropy: Entropy,
         bootstrap: list[SignedPeerRecord],
+        *,
         records: RecordCache | None = None,
     ) -> None:
         self.outbox = Outbox()
@@ -72,36 +74,17 @@ class RoutingMachine:
         self._settings = settings
         self._timers = Timers()
         records = RecordCache(settings.record_cache) if records is None else records
-        self._contacts = Contacts(node_id, settings, records, self.counters)
-        self._calls = Calls(self._contacts, settings, self.outbox, self._timers)
-        self._store = StoreLink(self.outbox, self._timers)
-        self._runner = QueryRunner(self._contacts, self._calls, self._timers, settings)
-        self._pinger = Pinger(self._contacts, self._calls, self.local, self.outbox, settings)
-        self._serving = Serving(self._contacts, self.local, self.outbox, entropy)
-        self._maintenance = Maintenance(
-            self._contacts,
-            self._pinger,
-            self._runner,
-            self._store,
-            self._timers,
-            self.local,
-            settings,
-            entropy,
-            bootstrap,
-        )
-        self._published = Published(
-            self._contacts, self._runner, self._store, self._timers, self.local, settings, entropy
-        )
+        core = Core(self.local, settings, entropy, self.outbox, self.counters, self._timers, records)
+        self._contacts = contacts = Contacts(core)
+        self._calls = calls = Calls(core, contacts)
+        self._store = store = StoreLink(core)
+        self._runner = runner = QueryRunner(core, contacts, calls)
+        pinger = Pinger(core, contacts, calls)
+        self._serving = Serving(core, contacts)
+        self._maintenance = Maintenance(core, contacts, pinger, runner, store, bootstrap=bootstrap)
+        self._published = published = Published(core, contacts, runner, store)
         self._users = UserRequests(
-            self._contacts,
-            self._calls,
-            self._runner,
-            self._pinger,
-            self._published,
-            self._store,
-            self.local,
-            self.outbox,
-            settings,
+            core, contacts, calls, runner=runner, pinger=pinger, published=published, store=store
         )
         self._handlers = self._dispatch()
 
@@ -110,7 +93,7 @@ class RoutingMachine:
         """The routing table."""
         return self._contacts.table
 
-    def boot(self, now: float) -> None:
+    def boot(self, now: float) -> None:  # noqa: ARG002
         """Tell everybody that this actor has just started."""
         self.outbox.broadcast(Actor.ROUTING, Hello(Actor.ROUTING))
 
@@ -165,11 +148,11 @@ class RoutingMachine:
             LocalRecords: self._on_local_records,
         }
 
-    def _on_peer_request(self, request: PeerRequest, now: float) -> None:
+    def _on_peer_request(self, request: PeerRequest, _now: float) -> None:
         if self._settings.client_mode:
             self.counters["peer_requests_in_client_mode"] += 1
         else:
-            self._serving.serve(request, now)
+            self._serving.serve(request)
 
     def _on_peer_seen(self, seen: PeerSeen, now: float) -> None:
         if seen.client_mode:
@@ -185,7 +168,7 @@ class RoutingMachine:
         self._contacts.learn((record,), now)
         self._maintenance.greet(record, now)
 
-    def _on_stats(self, request: Stats, now: float) -> None:
+    def _on_stats(self, request: Stats, _now: float) -> None:
         table = self.table
         gauges = {
             "table_entries": len(table),
@@ -230,7 +213,7 @@ class RoutingMachine:
     def _on_close(self, request: Close, now: float) -> None:
         """Stop, and answer when the table is saved, or the store has had its time."""
 
-        def on_saved(value: object, at: float) -> None:
+        def on_saved(_value: object, _at: float) -> None:
             self.outbox.send(Actor(request.asker), Done(request.request, None))
 
         self._live(Life.CLOSED, now)
@@ -238,7 +221,7 @@ class RoutingMachine:
         self._published.flush(now)
         self._maintenance.save(now, on_saved)
 
-    def _on_clock_set(self, clock: ClockSet, now: float) -> None:
+    def _on_clock_set(self, clock: ClockSet, _now: float) -> None:
         self.local.unix_offset = clock.unix_offset
 
     def _on_local_records(self, records: LocalRecords, now: float) -> None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from codexdht.entropy import Entropy
 from codexdht.messages.discv5 import Pong
 from codexdht.messages.internal import LoadTable, SaveTable
 from codexdht.records import SignedPeerRecord
 from codexdht.routing import snapshot
 from codexdht.routing.bucket import Bucket
 from codexdht.routing.contacts import Contacts
+from codexdht.routing.core import Core
 from codexdht.routing.entry import Entry
-from codexdht.routing.local import LocalNode
 from codexdht.routing.pinger import Pinger
 from codexdht.routing.queries.runner import QueryRunner
-from codexdht.routing.settings import RoutingSettings
 from codexdht.routing.storelink import StoreLink
-from codexdht.routing.timers import Action, Timers
+from codexdht.routing.timers import Action
 
 _STORE_TIMEOUT = 2.0
 _SAVED_WAIT = 1.5
@@ -30,8 +29,8 @@ _BUSY_PAUSE = 1.0
 class Maintenance:
     """Runs between `start` and `stop`; timers of an earlier run find out by its number and do nothing.
 
-    One round every few seconds pings one node, and looks whether a search, a refreshing lookup or saving is due. A search
-    pings the bootstrap nodes that are not in the table and looks up our own id first, then random ids in the
+    One round every few seconds pings one node, and looks whether a search, a refreshing lookup or saving is due. A
+    search pings the bootstrap nodes that are not in the table and looks up our own id first, then random ids in the
     emptiest bucket, until there are enough entries. A failing node is pinged again by a timer of its own.
     """
 
@@ -55,29 +54,27 @@ class Maintenance:
 
     def __init__(
         self,
+        core: Core,
         contacts: Contacts,
         pinger: Pinger,
         runner: QueryRunner,
         store: StoreLink,
-        timers: Timers,
-        local: LocalNode,
-        settings: RoutingSettings,
-        entropy: Entropy,
+        *,
         bootstrap: list[SignedPeerRecord],
     ) -> None:
         self._contacts = contacts
         self._pinger = pinger
         self._runner = runner
         self._store = store
-        self._timers = timers
-        self._local = local
-        self._settings = settings
-        self._entropy = entropy
-        self._bootstrap = [r for r in bootstrap if r.node_id != local.node_id and r.endpoint is not None]
+        self._timers = core.timers
+        self._local = core.local
+        self._settings = core.settings
+        self._entropy = core.entropy
+        self._bootstrap = [r for r in bootstrap if r.node_id != core.local.node_id and r.endpoint is not None]
         self._run = 0
         self._searching = False
         self._searched = 0
-        self._backoff = settings.search_backoff
+        self._backoff = core.settings.search_backoff
         self._saved_at = 0.0
         self.running = False
         contacts.on_doubt = self.doubt
@@ -91,7 +88,7 @@ class Maintenance:
         self._searching = False
         self._searched = 0
         self._saved_at = now
-        self._store.ask(LoadTable, self._on_loaded, now + _STORE_TIMEOUT)
+        self._store.ask(LoadTable, on_value=self._on_loaded, deadline=now + _STORE_TIMEOUT)
         self._after(self._pause(), now, self._round)
 
     def stop(self) -> None:
@@ -103,11 +100,7 @@ class Maintenance:
         """Send the table to the store."""
         self._saved_at = now
         entries = snapshot.dump(self._contacts.table, self._local.unix_offset)
-
-        def make(asker: int, request: int, deadline: float) -> SaveTable:
-            return SaveTable(asker, request, deadline, entries)
-
-        self._store.ask(make, on_saved or _ignore, now + _STORE_TIMEOUT)
+        self._store.ask(SaveTable, entries, on_value=on_saved or _ignore, deadline=now + _STORE_TIMEOUT)
 
     def is_low(self) -> bool:
         """Tell whether there are too few entries."""
@@ -125,7 +118,7 @@ class Maintenance:
         if self.running and not entry.retrying:
             entry.retrying = True
             pause = min(2.0 ** (entry.failures - 1), _RETRY_LONGEST)
-            self._after(pause, now, lambda at: self._retry(entry, at))
+            self._after(pause, now, partial(self._retry, entry))
 
     # Rounds -------------------------------------------------------------------------------------------------------
 
@@ -155,7 +148,7 @@ class Maintenance:
             self._pinger.ping(entry.record, now)
         else:
             entry.retrying = True
-            self._after(_BUSY_PAUSE + self._pause(), now, lambda at: self._retry(entry, at))
+            self._after(_BUSY_PAUSE + self._pause(), now, partial(self._retry, entry))
 
     # Bootstrap and searches ---------------------------------------------------------------------------------------
 
@@ -168,7 +161,7 @@ class Maintenance:
         placed = [entry for entry in entries if self._contacts.table.restore(entry)]
         for i, entry in enumerate(placed):
             entry.retrying = True
-            self._after(i * _SAVED_SPACING, now, lambda at, entry=entry: self._retry(entry, at))
+            self._after(i * _SAVED_SPACING, now, partial(self._retry, entry))
         self._after(_SAVED_WAIT if placed else 0.0, now, self._search)
 
     def _search(self, now: float) -> None:
@@ -199,7 +192,7 @@ class Maintenance:
         emptiest = min(self._contacts.table.buckets, key=lambda bucket: len(bucket.entries))
         self._look_up(self._local.node_id if own_first else self._random_id(emptiest), now)
 
-    def _on_bootstrap(self, pong: Pong | None, rtt: float, now: float) -> None:
+    def _on_bootstrap(self, pong: Pong | None, _rtt: float, now: float) -> None:
         if pong is not None and self.running and self._searched == 0:
             self._search_lookup(now)
 
@@ -237,9 +230,9 @@ class Maintenance:
         self._timers.at(now + seconds, act)
 
 
-def _ignore(value: Any, now: float) -> None:
+def _ignore(_value: Any, _now: float) -> None:
     """The store's answer changes nothing."""
 
 
-def _nothing(complete: bool, now: float) -> None:
+def _nothing(_complete: bool, _now: float) -> None:
     """The lookup has taught the table; nobody waits for its result."""

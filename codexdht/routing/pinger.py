@@ -9,13 +9,11 @@ from codexdht.errors import DecodeError
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind, Pong
 from codexdht.messages.internal import Actor, AddressVoted
-from codexdht.messages.machine import Outbox
 from codexdht.records import Endpoint, SignedPeerRecord, endpoint_of
 from codexdht.routing.calls import Calls, PendingCall
 from codexdht.routing.contacts import Contacts
-from codexdht.routing.local import LocalNode
+from codexdht.routing.core import Core
 from codexdht.routing.nodes import NodesAnswer
-from codexdht.routing.settings import RoutingSettings
 from codexdht.routing.votes import AddressVotes
 
 OnPong = Callable[[Pong | None, float, float], None]
@@ -27,21 +25,21 @@ class Pinger:
 
     __slots__ = ("_calls", "_contacts", "_local", "_outbox", "_voted", "in_flight", "votes")
 
-    def __init__(
-        self, contacts: Contacts, calls: Calls, local: LocalNode, outbox: Outbox, settings: RoutingSettings
-    ) -> None:
+    def __init__(self, core: Core, contacts: Contacts, calls: Calls) -> None:
         self._contacts = contacts
         self._calls = calls
-        self._local = local
-        self._outbox = outbox
+        self._local = core.local
+        self._outbox = core.outbox
         self._voted: Endpoint | None = None
-        self.votes = AddressVotes(settings)
+        self.votes = AddressVotes(core.settings)
         self.in_flight = 0
 
     def ping(self, record: SignedPeerRecord, now: float, on_pong: OnPong | None = None) -> None:
         """Send a PING to a node."""
         self.in_flight += 1
-        self._calls.ask(record, Kind.PING, discv5.encode_ping(self._local.seq), self, on_pong, now)
+        self._calls.ask(
+            record, Kind.PING, discv5.encode_ping(self._local.seq), self, context=on_pong, now=now
+        )
 
     def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
         """Take a PONG, or the record that one has made us ask for."""
@@ -52,7 +50,7 @@ class Pinger:
             answer: NodesAnswer = call.context
             self._contacts.learn(answer.take(body, self._contacts.records, self._contacts.counters), now)
 
-    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+    def call_failed(self, call: PendingCall, _reason: str, now: float) -> None:
         """No PONG came."""
         self.in_flight -= 1
         if call.kind == Kind.PING and call.context is not None:
@@ -75,7 +73,9 @@ class Pinger:
         if self._calls.room:
             self.in_flight += 1
             answer = NodesAnswer(Kind.FIND_NODE, (0,), record)
-            self._calls.ask(record, Kind.FIND_NODE, discv5.encode_find_node([0]), self, answer, now)
+            self._calls.ask(
+                record, Kind.FIND_NODE, discv5.encode_find_node([0]), self, context=answer, now=now
+            )
 
     # Address votes ------------------------------------------------------------------------------------------------
 

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from math import log
 from typing import Any, Final
 
-from codexdht.entropy import Entropy
 from codexdht.messages.internal import DropProvided, ListProvided, PutProvided
 from codexdht.routing.contacts import Contacts
-from codexdht.routing.local import LocalNode
+from codexdht.routing.core import Core
 from codexdht.routing.queries.holders import CountHolders
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.publish import Publish
 from codexdht.routing.queries.runner import OnEnd, QueryRunner
-from codexdht.routing.settings import RoutingSettings
 from codexdht.routing.storelink import OnValue, StoreLink
-from codexdht.routing.timers import Action, Timers
+from codexdht.routing.timers import Action
 
 _STORE_TIMEOUT: Final = 5.0
 _PAGE: Final = 512
@@ -34,13 +32,13 @@ class Published:
     """Publishes keys for users, and walks over all keys of the store again and again.
 
     The walk visits the key space in `_SLICES` steps, one turn in `_period` seconds, so that work is spread evenly and
-    neighbouring keys share lookups; a key published within the last half period waits for the next turn, and none becomes
-    older than one and a half periods: 18 h of a lifetime of 24 h. A sweep visits everything at once, for keys that are overdue
-    already: after a restart, after a failure, and when a sample of keys shows that their holders leave faster than the
-    period allows; the period then becomes the time in which half of them leave.
+    neighbouring keys share lookups; a key published within the last half period waits for the next turn, and none
+    becomes older than one and a half periods: 18 h of a lifetime of 24 h. A sweep visits everything at once, for keys
+    that are overdue already: after a restart, after a failure, and when a sample of keys shows that their holders
+    leave faster than the period allows; the period then becomes the time in which half of them leave.
 
-    `_active` are keys whose publication will be written down; a key withdrawn meanwhile is in it no longer. `_fresh` are
-    written down with the next flush. `_run` numbers starts, so that timers of an earlier one do nothing.
+    `_active` are keys whose publication will be written down; a key withdrawn meanwhile is in it no longer. `_fresh`
+    are written down with the next flush. `_run` numbers starts, so that timers of an earlier one do nothing.
     """
 
     __slots__ = (
@@ -62,24 +60,15 @@ class Published:
         "running",
     )
 
-    def __init__(
-        self,
-        contacts: Contacts,
-        runner: QueryRunner,
-        store: StoreLink,
-        timers: Timers,
-        local: LocalNode,
-        settings: RoutingSettings,
-        entropy: Entropy,
-    ) -> None:
+    def __init__(self, core: Core, contacts: Contacts, runner: QueryRunner, store: StoreLink) -> None:
         self._contacts = contacts
         self._runner = runner
         self._store = store
-        self._timers = timers
-        self._local = local
-        self._settings = settings
-        self._entropy = entropy
-        self._period = settings.republish_every
+        self._timers = core.timers
+        self._local = core.local
+        self._settings = core.settings
+        self._entropy = core.entropy
+        self._period = core.settings.republish_every
         self._active: dict[bytes, bytes] = {}
         self._fresh: dict[bytes, list[list[Any]]] = {}
         self._flushing = False
@@ -128,7 +117,7 @@ class Published:
         gone = set(keys)
         for kept, items in self._fresh.items():
             self._fresh[kept] = [item for item in items if item[0] not in gone]
-        self._store.ask(lambda *request: DropProvided(*request, keys), on_value, deadline)
+        self._store.ask(DropProvided, keys, on_value=on_value, deadline=deadline)
 
     # Publishing ---------------------------------------------------------------------------------------------------
 
@@ -139,7 +128,12 @@ class Published:
     def _query(self, keys: list[bytes], record: bytes, kept: bytes) -> Publish:
         settings = self._settings
         query = Publish(
-            keys, record, self._lookup, settings.bucket_size, self._reach(), settings.publish_rate
+            keys,
+            record,
+            self._lookup,
+            width=settings.bucket_size,
+            reach=self._reach(),
+            rate=settings.publish_rate,
         )
         if settings.republish:
             self._active.update((key, kept) for key in keys)
@@ -178,7 +172,7 @@ class Published:
                 self._write(items, kept, now)
 
     def _write(self, items: list[list[Any]], kept: bytes, now: float) -> None:
-        self._store.ask(lambda *request: PutProvided(*request, items, kept), _ignore, now + _STORE_TIMEOUT)
+        self._store.ask(PutProvided, items, kept, on_value=_ignore, deadline=now + _STORE_TIMEOUT)
 
     # The walk -----------------------------------------------------------------------------------------------------
 
@@ -202,7 +196,7 @@ class Published:
             self._sweeping = True
             self._visit(0, _END, self._period, self._swept, now)
 
-    def _swept(self, now: float) -> None:
+    def _swept(self, _now: float) -> None:
         self._sweeping = False
 
     def _visit(self, start: int, end: int, age: float, then: Action, now: float) -> None:
@@ -214,7 +208,7 @@ class Published:
             here = [item for item in items or [] if int.from_bytes(item[0], "big") < end]
             following = int.from_bytes(here[-1][0], "big") + 1 if len(here) == _PAGE else end
 
-            def go_on(complete: bool, later: float) -> None:
+            def go_on(_complete: bool, later: float) -> None:
                 if following < end and self.running:
                     self._visit(following, end, age, then, later)
                 else:
@@ -223,10 +217,10 @@ class Published:
             self._publish_old(here, age, go_on, at)
 
         key = start.to_bytes(32, "big")
-        self._store.ask(lambda *request: ListProvided(*request, key, _PAGE), on_page, now + _STORE_TIMEOUT)
+        self._store.ask(ListProvided, key, _PAGE, on_value=on_page, deadline=now + _STORE_TIMEOUT)
 
     def _publish_old(self, items: list[Any], age: float, on_end: OnEnd, now: float) -> None:
-        """Publish those of the listed keys that are old enough and not on their way already, one record after the other."""
+        """Publish those listed keys that are old enough and not on their way already, one record after the other."""
         unix = now + self._local.unix_offset
         by_record: dict[bytes, list[bytes]] = {}
         for key, published, record in items:
@@ -251,9 +245,11 @@ class Published:
         for _ in range(self._settings.check_sample):
             start = self._entropy.randbytes(32)
             self._store.ask(
-                lambda *request, start=start: ListProvided(*request, start, 1),
-                lambda items, at: self._check_one(items, results, at),
-                now + _STORE_TIMEOUT,
+                ListProvided,
+                start,
+                1,
+                on_value=lambda items, at: self._check_one(items, results, at),
+                deadline=now + _STORE_TIMEOUT,
             )
         self._after(_STORE_TIMEOUT + 2 * _CHECK_TIME, now, lambda at: self._adapt(results, at))
 
@@ -300,13 +296,13 @@ class Published:
         self._timers.at(now + seconds, act)
 
 
-def _ignore(value: Any, now: float) -> None:
+def _ignore(_value: Any, _now: float) -> None:
     """A key that the store did not write down is published once more by the next sweep."""
 
 
-def _nothing(now: float) -> None:
+def _nothing(_now: float) -> None:
     """The walk goes on by its timer."""
 
 
-def _unheard(complete: bool, now: float) -> None:
+def _unheard(_complete: bool, _now: float) -> None:
     """Nobody waits for this publication."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from codexdht.entropy import Entropy
 from codexdht.errors import DecodeError
 from codexdht.identity import MAX_DISTANCE
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import Actor, PeerReply, PeerRequest
-from codexdht.messages.machine import Outbox
 from codexdht.routing.contacts import Contacts
-from codexdht.routing.local import LocalNode
+from codexdht.routing.core import Core
 
 _MAX_RECORDS = 16
 _MAX_RECORDS_FAST = 6
@@ -22,13 +20,13 @@ class Serving:
 
     __slots__ = ("_contacts", "_entropy", "_local", "_outbox")
 
-    def __init__(self, contacts: Contacts, local: LocalNode, outbox: Outbox, entropy: Entropy) -> None:
+    def __init__(self, core: Core, contacts: Contacts) -> None:
         self._contacts = contacts
-        self._local = local
-        self._outbox = outbox
-        self._entropy = entropy
+        self._local = core.local
+        self._outbox = core.outbox
+        self._entropy = core.entropy
 
-    def serve(self, request: PeerRequest, now: float) -> None:
+    def serve(self, request: PeerRequest) -> None:
         """Answer a peer's request; one that does not decode is counted and gets no answer."""
         if request.client_mode:
             self._contacts.forget_client(request.node_id)

@@ -6,11 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from codexdht.messages.internal import Actor, Done, Failed, Message
-from codexdht.messages.machine import Outbox
-from codexdht.routing.timers import Timers
+from codexdht.routing.core import Core
 
-Make = Callable[[int, int, float], Message]
-"""Asker, request number, deadline → the request."""
 OnValue = Callable[[Any, float], None]
 """What the store answered (None when it failed or stayed silent), now."""
 
@@ -21,23 +18,25 @@ class StoreLink:
 
     __slots__ = ("_last", "_outbox", "_owed", "_timers")
 
-    def __init__(self, outbox: Outbox, timers: Timers) -> None:
-        self._outbox = outbox
-        self._timers = timers
+    def __init__(self, core: Core) -> None:
+        self._outbox = core.outbox
+        self._timers = core.timers
         self._last = 0
         self._owed: dict[int, tuple[Message, OnValue]] = {}
 
     def __len__(self) -> int:
         return len(self._owed)
 
-    def ask(self, make: Make, on_value: OnValue, deadline: float) -> None:
-        """Send a request; on_value is called once."""
+    def ask(
+        self, request: Callable[..., Message], *fields: object, on_value: OnValue, deadline: float
+    ) -> None:
+        """Send a request of this class, with its fields after the deadline; on_value is called once."""
         self._last += 1
         number = self._last
-        message = make(Actor.ROUTING, number, deadline)
+        message = request(Actor.ROUTING, number, deadline, *fields)
         self._owed[number] = message, on_value
         self._outbox.send(Actor.STORE, message)
-        self._timers.at(deadline, lambda now: self._end(number, None, now))
+        self._timers.at(deadline, lambda now: self._give_up(number, now))
 
     def on_done(self, done: Done, now: float) -> bool:
         """Take an answer; tell whether it was one to us."""
@@ -53,6 +52,9 @@ class StoreLink:
         """The store has just started: ask again."""
         for message, _ in self._owed.values():
             self._outbox.send(Actor.STORE, message)
+
+    def _give_up(self, number: int, now: float) -> None:
+        self._end(number, None, now)
 
     def _end(self, number: int, value: Any, now: float) -> bool:
         owed = self._owed.pop(number, None)

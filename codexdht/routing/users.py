@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -25,18 +24,16 @@ from codexdht.messages.internal import (
     Talk,
     Withdraw,
 )
-from codexdht.messages.machine import Outbox
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.calls import Calls, PendingCall
 from codexdht.routing.contacts import Contacts
+from codexdht.routing.core import Core
 from codexdht.routing.entry import NEVER, Entry
-from codexdht.routing.local import LocalNode
 from codexdht.routing.pinger import Pinger
 from codexdht.routing.published import Published
 from codexdht.routing.queries import providers as provider_queries
 from codexdht.routing.queries.resolve import Resolve as ResolveQuery
 from codexdht.routing.queries.runner import QueryRunner
-from codexdht.routing.settings import RoutingSettings
 from codexdht.routing.storelink import StoreLink
 
 OnRecord = Callable[[SignedPeerRecord, float], None]
@@ -60,15 +57,14 @@ class UserRequests:
 
     def __init__(
         self,
+        core: Core,
         contacts: Contacts,
         calls: Calls,
+        *,
         runner: QueryRunner,
         pinger: Pinger,
         published: Published,
         store: StoreLink,
-        local: LocalNode,
-        outbox: Outbox,
-        settings: RoutingSettings,
     ) -> None:
         self._contacts = contacts
         self._calls = calls
@@ -76,10 +72,10 @@ class UserRequests:
         self._pinger = pinger
         self._published = published
         self._store = store
-        self._local = local
-        self._outbox = outbox
-        self._settings = settings
-        self._counters: Counter[str] = contacts.counters
+        self._local = core.local
+        self._outbox = core.outbox
+        self._settings = core.settings
+        self._counters = core.counters
 
     def lookup(self, request: Lookup, now: float) -> None:
         """Find the nodes closest to a target."""
@@ -87,7 +83,7 @@ class UserRequests:
             return
         query = self._runner.lookup(request.target, now)
 
-        def on_end(complete: bool, at: float) -> None:
+        def on_end(complete: bool, _at: float) -> None:
             nodes = [record.encoded for record in query.closest()]
             self._done(request, {"nodes": nodes, "complete": complete})
 
@@ -101,7 +97,7 @@ class UserRequests:
             self._done(request, self._local.record.encoded if self._local.record is not None else None)
             return
 
-        def on_record(record: SignedPeerRecord | None, at: float) -> None:
+        def on_record(record: SignedPeerRecord | None, _at: float) -> None:
             self._done(request, record.encoded if record is not None else None)
 
         self._resolve(request, request.node_id, on_record, now)
@@ -115,7 +111,7 @@ class UserRequests:
             self._runner.lookup(request.key, now), limit, self._local.node_id, self._contacts.appraise
         )
 
-        def on_end(complete: bool, at: float) -> None:
+        def on_end(complete: bool, _at: float) -> None:
             found = [record.encoded for record in query.providers]
             self._done(request, {"providers": found, "complete": complete})
 
@@ -125,7 +121,7 @@ class UserRequests:
                 self._runner.poke(query, at)
 
         deadline, end = self._times(request)
-        self._store.ask(lambda *asked: GetProviders(*asked, request.key, limit), on_local, deadline)
+        self._store.ask(GetProviders, request.key, limit, on_value=on_local, deadline=deadline)
         self._runner.start(query, on_end, now, deadline, end)
 
     def publish(self, request: Publish, now: float) -> None:
@@ -134,17 +130,17 @@ class UserRequests:
             return
         query = self._published.prepare(request.keys, request.record, now)
 
-        def on_end(complete: bool, at: float) -> None:
+        def on_end(complete: bool, _at: float) -> None:
             self._done(
                 request, {"nodes": [query.sent.get(key, 0) for key in request.keys], "complete": complete}
             )
 
         self._runner.start(query, on_end, now, self._times(request)[0])
 
-    def withdraw(self, request: Withdraw, now: float) -> None:
+    def withdraw(self, request: Withdraw, _now: float) -> None:
         """Publish keys no longer."""
 
-        def on_value(value: Any, at: float) -> None:
+        def on_value(_value: Any, _at: float) -> None:
             self._done(request, None)
 
         self._published.withdraw(request.keys, on_value, self._times(request)[0])
@@ -152,7 +148,7 @@ class UserRequests:
     def ping(self, request: PingNode, now: float) -> None:
         """Ping a node."""
 
-        def on_pong(pong: Pong | None, rtt: float, at: float) -> None:
+        def on_pong(pong: Pong | None, rtt: float, _at: float) -> None:
             if pong is None:
                 self._fail(request, "timeout", "the node does not answer")
             else:
@@ -165,7 +161,7 @@ class UserRequests:
         body = discv5.encode_talk_request(TalkRequest(request.protocol, request.payload))
 
         def ask(record: SignedPeerRecord, at: float) -> None:
-            self._calls.ask(record, Kind.TALK_REQ, body, self, request, at)
+            self._calls.ask(record, Kind.TALK_REQ, body, self, context=request, now=at)
 
         self._with_node(request, now, ask)
 
@@ -175,7 +171,7 @@ class UserRequests:
 
     # Listening to TALK_REQ calls ----------------------------------------------------------------------------------
 
-    def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
+    def call_answered(self, call: PendingCall, body: Any, _rtt: float, _last: bool, _now: float) -> None:
         """Pass the answer of a TALK_REQ on."""
         try:
             self._done(call.context, discv5.decode_talk_response(body))
@@ -183,7 +179,7 @@ class UserRequests:
             self._counters["talk_responses_undecodable"] += 1
             self._fail(call.context, "timeout", "the node's answer does not decode")
 
-    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+    def call_failed(self, call: PendingCall, _reason: str, _now: float) -> None:
         """Say that a TALK_REQ was not answered."""
         self._fail(call.context, "timeout", "the node does not answer")
 
@@ -247,9 +243,7 @@ class UserRequests:
     ) -> None:
         query = self._runner.lookup(node_id, now, kind=ResolveQuery)
         deadline, end = self._times(request)
-        self._runner.start(
-            query, lambda complete, at: on_record(query.record_of(node_id), at), now, deadline, end
-        )
+        self._runner.start(query, lambda _, at: on_record(query.record_of(node_id), at), now, deadline, end)
 
     def _row(self, entry: Entry, now: float) -> dict[str, Any]:
         return {

@@ -44,8 +44,8 @@ class Lookup:
     Invariant: `_candidates` is sorted by distance, holds every node of `_by_id` once, and at most `_KEPT` times the
     width, except for nodes that were asked; `_open` are those in state ASKED. A node is asked once.
 
-    A node that does not answer within its expected time loses its place, so that the next one is asked at once; when twice
-    that time has passed, the lookup may end without it.
+    A node that does not answer within its expected time loses its place, so that the next one is asked at once; when
+    twice that time has passed, the lookup may end without it.
     """
 
     __slots__ = (
@@ -107,16 +107,16 @@ class Lookup:
         times = [c.due if c.due > now else c.given_up for c in self._open]
         return min((time for time in times if time > now), default=None)
 
-    def on_records(self, ask: Ask, records: list[SignedPeerRecord], now: float) -> None:
+    def on_records(self, _ask: Ask, records: list[SignedPeerRecord], _now: float) -> None:
         """Take the nodes that a node told us of."""
         if not self.done:
             self.add(records)
 
-    def on_answer(self, ask: Ask, now: float) -> None:
+    def on_answer(self, ask: Ask, _now: float) -> None:
         """A node has answered."""
         self._close(ask, State.ANSWERED)
 
-    def on_timeout(self, ask: Ask, now: float) -> None:
+    def on_timeout(self, ask: Ask, _now: float) -> None:
         """A node has not answered."""
         self._close(ask, State.FAILED)
 

@@ -13,9 +13,9 @@ class FindProviders:
 
     `_asked` holds the ids of the nodes asked for providers, `_open` those of them that have not answered, with the time
     until which they are waited for. The α closest known nodes are asked at once, the others among the k closest
-    when a first node has told what is near the key. The query ends when `limit` distinct providers are found; when at least
-    one is found and half of the k closest nodes, none of them unasked, have answered; or when the lookup has ended and
-    nobody is left to wait for.
+    when a first node has told what is near the key. The query ends when `limit` distinct providers are found; when at
+    least one is found and half of the k closest nodes, none of them unasked, have answered; or when the lookup has
+    ended and nobody is left to wait for.
     """
 
     __slots__ = (

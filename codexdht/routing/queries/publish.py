@@ -20,15 +20,15 @@ OnPublished = Callable[[bytes, int, float], None]
 class Publish:
     """Publishes sorted keys neighbourhood by neighbourhood.
 
-    A lookup for the first key left finds the k closest nodes, or twice as many where the next key is within `reach` of it
-    (the distance at which neighbours share nodes). Those nodes are exactly all live ones within some radius of the
-    lookup's target, so every following key whose own k closest lie within that radius is served without a lookup. A
-    record leaves as soon as its place is certain: for the key of the lookup while it still runs, once the α closest nodes
-    have all answered.
+    A lookup for the first key left finds the k closest nodes, or twice as many where the next key is within `reach`
+    of it (the distance at which neighbours share nodes). Those nodes are exactly all live ones within some radius of
+    the lookup's target, so every following key whose own k closest lie within that radius is served without a lookup.
+    A record leaves as soon as its place is certain: for the key of the lookup while it still runs, once the α closest
+    nodes have all answered.
 
-    `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys leave
-    at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by key: sends in flight,
-    and one for a key that is looked up or waits in `_ready`; a key that leaves it is published.
+    `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys
+    leave at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by
+    key: sends in flight, and one for a key that is looked up or waits in `_ready`; a key that leaves it is published.
     """
 
     __slots__ = (
@@ -56,6 +56,7 @@ class Publish:
         keys: list[bytes],
         record: bytes,
         make_lookup: Callable[[bytes, int, float], Lookup],
+        *,
         width: int,
         reach: int,
         rate: float,
@@ -133,7 +134,7 @@ class Publish:
         if self._lookup.settled():
             asks += self._certain(self._lookup)
         if self._lookup.done:
-            self._spread(self._lookup, now)
+            self._spread(self._lookup)
             self._lookup = None
         return asks
 
@@ -157,7 +158,7 @@ class Publish:
         self._left[key] += len(nodes)
         return [Ask(node, Kind.ADD_PROVIDER, key, self._record) for node in nodes]
 
-    def _spread(self, lookup: Lookup, now: float) -> None:
+    def _spread(self, lookup: Lookup) -> None:
         """Queue the key of a lookup that has ended, and the following ones that its result serves."""
         key = lookup.target
         rest = [r for r in lookup.closest(self._width) if r.node_id not in self._early]

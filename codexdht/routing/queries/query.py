@@ -17,8 +17,8 @@ Appraise = Callable[[bytes, float], tuple[float, bool]]
 
 class Ask(NamedTuple):
     """A request to send: to the node of a record; FIND_NODE_FAST and the like about a key. FIND_NODE stands for the
-    node's own record (distance 0); FIND_NODE_FAST may be sent as a FIND_NODE to nodes that lack it; stored is the record that
-    an ADD_PROVIDER carries."""
+    node's own record (distance 0); FIND_NODE_FAST may be sent as a FIND_NODE to nodes that lack it; stored is the
+    record that an ADD_PROVIDER carries."""
 
     record: SignedPeerRecord
     kind: int
@@ -47,13 +47,13 @@ class Query(Protocol):
     def wake(self, now: float) -> float | None:
         """Return when `next` may have more to send, or `done` come true, although nothing was answered."""
 
-    def on_records(self, ask: Ask, records: list[SignedPeerRecord], now: float) -> None:
+    def on_records(self, ask: Ask, records: list[SignedPeerRecord], now: float, /) -> None:
         """Take records of an answer, of which more packets may follow."""
 
-    def on_answer(self, ask: Ask, now: float) -> None:
+    def on_answer(self, ask: Ask, now: float, /) -> None:
         """The answer is complete, or as complete as it will get."""
 
-    def on_timeout(self, ask: Ask, now: float) -> None:
+    def on_timeout(self, ask: Ask, now: float, /) -> None:
         """No answer came."""
 
     def on_deadline(self, now: float) -> None:

@@ -8,7 +8,7 @@ from codexdht.routing.queries.query import Ask
 
 
 class Resolve(Lookup):
-    """A lookup that asks the node itself for its record as soon as anyone knows where it is, and ends when it answers."""
+    """A lookup that asks the node itself for its record once anyone knows where it is, and ends when it answers."""
 
     __slots__ = ()
 

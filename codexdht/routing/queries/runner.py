@@ -12,11 +12,10 @@ from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.calls import Calls, PendingCall
 from codexdht.routing.contacts import Contacts
+from codexdht.routing.core import Core
 from codexdht.routing.nodes import NodesAnswer
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.query import Ask, Query, Shape
-from codexdht.routing.settings import RoutingSettings
-from codexdht.routing.timers import Timers
 
 _NO_ROOM_PAUSE = 0.05
 _MAX_PROVIDERS = 1000
@@ -53,11 +52,11 @@ class QueryRunner:
 
     __slots__ = ("_calls", "_contacts", "_runs", "_settings", "_timers", "last_lookup")
 
-    def __init__(self, contacts: Contacts, calls: Calls, timers: Timers, settings: RoutingSettings) -> None:
+    def __init__(self, core: Core, contacts: Contacts, calls: Calls) -> None:
         self._contacts = contacts
         self._calls = calls
-        self._timers = timers
-        self._settings = settings
+        self._timers = core.timers
+        self._settings = core.settings
         self._runs: dict[int, _Run] = {}
         self.last_lookup: float | None = None
 
@@ -106,17 +105,17 @@ class QueryRunner:
 
     # The calls' listener ------------------------------------------------------------------------------------------
 
-    def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
+    def call_answered(self, call: PendingCall, body: Any, _rtt: float, last: bool, now: float) -> None:
         """Feed a packet of an answer to its query."""
         context: _Context = call.context
         query = context.run.query
         if body:
-            query.on_records(context.ask, self._records(context, call, body, now), now)
+            query.on_records(context.ask, self._records(context, body, now), now)
         if last:
             query.on_answer(context.ask, now)
         self._pump(context.run, now)
 
-    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+    def call_failed(self, call: PendingCall, _reason: str, now: float) -> None:
         """Tell a query that no answer will come."""
         context: _Context = call.context
         context.run.query.on_timeout(context.ask, now)
@@ -164,11 +163,9 @@ class QueryRunner:
             body = discv5.encode_get_providers(ask.key)
         else:
             body = discv5.encode_add_provider(discv5.AddProvider(ask.key, ask.stored))
-        self._calls.ask(ask.record, kind, body, self, _Context(run, ask, check), now)
+        self._calls.ask(ask.record, kind, body, self, context=_Context(run, ask, check), now=now)
 
-    def _records(
-        self, context: _Context, call: PendingCall, body: list[bytes], now: float
-    ) -> list[SignedPeerRecord]:
+    def _records(self, context: _Context, body: list[bytes], now: float) -> list[SignedPeerRecord]:
         contacts = self._contacts
         if context.check is not None:
             nodes = context.check.take(body, contacts.records, contacts.counters)
