@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from codexdht.client import Client
-    from codexdht.client_async import AsyncClient
+    from codexdht.client.asynchronous import AsyncClient
     from codexdht.node import Node, new_protocol
 
 __version__ = "0.1.0"
 __all__ = ["AsyncClient", "Client", "Node", "__version__", "new_protocol"]
 
 _HOMES = {
-    "AsyncClient": "codexdht.client_async",
+    "AsyncClient": "codexdht.client.asynchronous",
     "Client": "codexdht.client",
     "Node": "codexdht.node",
     "new_protocol": "codexdht.node",
