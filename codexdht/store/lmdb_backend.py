@@ -82,7 +82,7 @@ class LmdbBackend:
 
     def _check_after_crashes(self, owner: Owner) -> None:
         """Walk through the file when several owners in a row have crashed: a damaged page may be why."""
-        if owner.unclean_ends >= _CRASHES:
+        if owner.unclean_ends >= _CRASHES and (self.path / DATA_FILE).is_file():
             problems = check_structure(self.path)
             if problems:
                 raise StoreError(f"{self.path / DATA_FILE} is damaged: {problems[0]}; {_ADVICE}")
@@ -279,8 +279,6 @@ def check_structure(path: Path) -> list[str]:
 
     Nothing is found when somebody writes to the file meanwhile: the walk would have seen a mixture.
     """
-    if not (path / DATA_FILE).is_file():
-        return []
     before = (path / DATA_FILE).stat()
     try:
         problems: list[str] = lmdb.verify.verify(str(path))
@@ -298,7 +296,17 @@ def open_lmdb(path: Path | str, settings: StoreSettings) -> LmdbBackend:
 
 def open_readonly(path: Path | str) -> LmdbBackend:
     """Open the tables for reading, also while a node uses them. Raises StoreError."""
+    return LmdbBackend(existing(path), 0, read_only=True)
+
+
+def open_existing(path: Path | str) -> LmdbBackend:
+    """Open the tables of a store that exists for writing, with the room they have. Raises StoreError."""
+    return LmdbBackend(existing(path), 0)
+
+
+def existing(path: Path | str) -> Path:
+    """Return the directory of a store. Raises StoreError when there is none in it."""
     directory = Path(path)
     if not (directory / DATA_FILE).is_file():
         raise StoreError(f"there is no store in {directory}")
-    return LmdbBackend(directory, 0, read_only=True)
+    return directory

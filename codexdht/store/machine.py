@@ -139,6 +139,10 @@ class StoreMachine:
         self._commit(now)
         self._backend.close()
 
+    def is_idle(self) -> bool:
+        """`stop` leaves nothing to be done."""
+        return True
+
     # Peers -------------------------------------------------------------------------------------------------
 
     def _on_peer_request(self, request: PeerRequest, now: float) -> None:

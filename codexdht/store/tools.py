@@ -6,20 +6,21 @@ the store: they see it as it was when they started, and hold on to that snapshot
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from codexdht.errors import DecodeError, InvalidRecord, StoreError
+import msgspec
+
+from codexdht.errors import InvalidRecord, StoreError
 from codexdht.records import record_from_uri, record_to_uri
 from codexdht.store.answers import AnswerCache
 from codexdht.store.backend import Backend, Table
 from codexdht.store.clock import StoreClock
 from codexdht.store.files import replace_file
 from codexdht.store.layout import CLOCK_ROW, KEY_SIZE, LAYOUT_ROW, decode_entry
-from codexdht.store.lmdb_backend import DATA_FILE, LmdbBackend, open_lmdb, open_readonly
+from codexdht.store.lmdb_backend import DATA_FILE, open_existing, open_lmdb, open_readonly
 from codexdht.store.migrations import prepare
 from codexdht.store.peers import decode_peer
 from codexdht.store.providers import Announcement, Providers
@@ -86,6 +87,18 @@ def export_records(path: Path | str) -> Iterator[dict[str, Any]]:
         backend.close()
 
 
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    """One line, as `export_records` makes it."""
+
+    key: str
+    spr: str
+    expires: int
+    source: str = ""
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
 class ImportReport(NamedTuple):
     """What became of the lines: how many records were taken (or refreshed), what became of the others by reason, and
     the first few lines that could not be read, each with its number."""
@@ -122,7 +135,7 @@ class _Import:
     def __init__(self, backend: Backend, settings: StoreSettings, unix_time: float) -> None:
         self._backend = backend
         self._providers = Providers(backend, settings, AnswerCache(1))
-        self._max_bytes = settings.max_bytes
+        self._settings = settings
         self._clock = StoreClock(backend.get(Table.META, CLOCK_ROW))
         self._clock.set(unix_time, 0.0)
         self._latest_seq = int(unix_time) + settings.max_seq_ahead
@@ -134,8 +147,8 @@ class _Import:
         number = 0
         for number, line in enumerate(lines, 1):
             try:
-                self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError, InvalidRecord, DecodeError) as error:
+                self._take(_decode_line(line))
+            except (msgspec.DecodeError, ValueError, InvalidRecord) as error:
                 self._refuse("unreadable")
                 if len(self._problems) < _MAX_PROBLEMS:
                     self._problems.append(f"line {number}: {error}")
@@ -146,13 +159,13 @@ class _Import:
         progress(number, 0)
         return ImportReport(self._taken, self._refused, self._problems)
 
-    def _take(self, fields: dict[str, Any]) -> None:
-        key, source = bytes.fromhex(fields["key"]), bytes.fromhex(fields.get("source", ""))
+    def _take(self, line: _Line) -> None:
+        key, source = bytes.fromhex(line.key), bytes.fromhex(line.source)
         if len(key) != KEY_SIZE or len(source) not in (0, 3, 8):
             raise ValueError("key or source of a wrong size")
-        record = record_from_uri(fields["spr"])
+        record = record_from_uri(line.spr)
         time = self._clock.time(0.0)
-        expiry = int(fields["expires"]) + int(self._clock.lead)
+        expiry = min(line.expires + int(self._clock.lead), time + self._settings.lifetime)
         if expiry <= time:
             self._refuse("expired")
             return
@@ -169,7 +182,7 @@ class _Import:
     def _commit(self) -> None:
         self._backend.put(Table.META, CLOCK_ROW, self._clock.saved(0.0))
         self._backend.commit()
-        self._providers.is_full = self._backend.used_bytes() > self._max_bytes
+        self._providers.is_full = self._backend.used_bytes() > self._settings.max_bytes
 
 
 def compact(path: Path | str, progress: Progress = no_progress) -> tuple[int, int]:
@@ -178,7 +191,7 @@ def compact(path: Path | str, progress: Progress = no_progress) -> tuple[int, in
     The new file takes the old one's place only when it is complete and on disk. Raises StoreError.
     """
     directory = Path(path)
-    backend = LmdbBackend(directory, 0)
+    backend = open_existing(directory)
     fresh = directory / "compact"
     try:
         before = backend.file_bytes()

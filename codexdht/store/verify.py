@@ -10,7 +10,7 @@ from codexdht.errors import DecodeError, StoreError
 from codexdht.records import decode_record
 from codexdht.store.backend import Backend, Table
 from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, NUMBER_SIZE, decode_entry
-from codexdht.store.lmdb_backend import check_structure, open_readonly
+from codexdht.store.lmdb_backend import check_structure, existing, open_readonly
 from codexdht.store.peers import decode_peer
 from codexdht.store.scan import PAGE, Progress, no_progress, rows_of
 
@@ -32,7 +32,7 @@ def verify(path: Path | str, progress: Progress = no_progress) -> VerifyReport:
     The pages of the file are checked first; with damage there, nothing else is. That takes 20 ms a megabyte, in which
     progress is not told.
     """
-    damage = check_structure(Path(path))
+    damage = check_structure(existing(path))
     if damage:
         return VerifyReport(0, 0, damage[:_MAX_PROBLEMS], len(damage))
     backend = open_readonly(path)

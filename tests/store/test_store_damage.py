@@ -14,7 +14,7 @@ from codexdht.errors import StoreError
 from codexdht.store import MemoryBackend, StoreMachine, StoreSettings
 from codexdht.store.backend import Table
 from codexdht.store.layout import LAYOUT
-from codexdht.store.lmdb_backend import open_lmdb, open_readonly
+from codexdht.store.lmdb_backend import check_structure, open_lmdb, open_readonly
 from codexdht.store.tools import store_stats, verify
 
 PAGE = 4096
@@ -200,3 +200,45 @@ def test_missing_record_is_damage(make_store: Any) -> None:
 def test_memory_store_needs_no_file() -> None:
     """The simulator's store opens on nothing."""
     assert MemoryBackend().file_bytes() == 0
+
+
+def _garble_a_page(path: Path) -> None:
+    """Damage the records of a provider's page, so that opening the store does not notice."""
+    file = path / "data.mdb"
+    whole = file.read_bytes()
+    for page in range(2, len(whole) // PAGE):
+        file.write_bytes(whole[: page * PAGE + 8] + bytes(8) + whole[page * PAGE + 16 :])
+        if check_structure(path):
+            return
+    raise AssertionError("no page is in use")
+
+
+def test_third_crash_in_a_row_has_the_file_checked(make_disk_store: Any) -> None:
+    """A damaged page that brings the process down does so three times, and is then refused with one line."""
+    store = make_disk_store()
+    path = filled(store).parent
+    _garble_a_page(path)
+    (path / "owner.lock").write_bytes(b"xxx")
+    with pytest.raises(StoreError, match="damaged"):
+        open_lmdb(path, store.settings)
+
+
+def test_killed_owners_are_forgiven(make_disk_store: Any) -> None:
+    """Kills do no damage: the check finds nothing, and the store opens."""
+    store = make_disk_store()
+    path = filled(store).parent
+    for _ in range(5):
+        assert _exit_code(lambda: (store.start(), os._exit(0))) == 0
+    assert 1 <= len((path / "owner.lock").read_bytes()) <= 3
+    store.start()
+    assert store.get(1) == [(1, 1)]
+    store.stop()
+    assert (path / "owner.lock").read_bytes() == b""
+    store.start()
+
+
+def test_verify_reports_damaged_pages(make_disk_store: Any) -> None:
+    """The pages are looked at without the help of LMDB, which might not survive it."""
+    path = filled(make_disk_store()).parent
+    _garble_a_page(path)
+    assert verify(path).problem_count >= 1

@@ -1,0 +1,224 @@
+"""`codexdht store …` as functions: what they say of a store, and that what goes out comes in again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codexdht.errors import StorageFull, StoreError
+from codexdht.store import StoreSettings
+from codexdht.store.backend import Table
+from codexdht.store.tools import compact, export_records, import_records, store_stats, verify
+
+HOSTS = ["1.2.3.4", "127.0.0.1", "2a00:1450::1"]
+
+
+def fill(store: Any, records: int = 60) -> None:
+    for key in range(records):
+        store.add(key // 3, peer=key % 20, host=HOSTS[key % 3], settle=False)
+        store.now += 1
+    store.settle()
+    store.wait(0.1)
+    store.stop()
+
+
+@contextmanager
+def in_use(store: Any) -> Iterator[None]:
+    """Have another process run this store as a node does, with a change that is not on disk yet."""
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            store.start()
+            store.add(500, peer=1)
+            os.write(writable, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    assert os.read(readable, 1) == b"x"
+    yield
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(readable)
+    os.close(writable)
+
+
+def lines_of(path: Path) -> list[str]:
+    return [json.dumps(fields) for fields in export_records(path)]
+
+
+def test_stats_of_a_live_store(make_disk_store: Any) -> None:
+    """Counts and sizes, while a node uses the store."""
+    store = make_disk_store()
+    fill(store)
+    with in_use(store):
+        stats = store_stats(store.path)
+    assert (stats["records"], stats["providers"], stats["source_networks"]) == (60, 20, 2)
+    assert stats["first_expiry"] == int(store.unix - 60.1) + 86_400
+    assert stats["used_bytes"] <= stats["file_bytes"]
+
+
+def test_verify_live_store(make_disk_store: Any) -> None:
+    """A sound store has no problems, in use, after removals and restarts; progress ends at its total."""
+    store = make_disk_store()
+    fill(store)
+    store.start()
+    store.remove(3)
+    store.stop()
+    seen: list[tuple[int, int]] = []
+    with in_use(store):
+        report = verify(store.path, lambda done, total: seen.append((done, total)))
+    assert report == (report.records, 19, [], 0)
+    assert seen[-1][0] == seen[-1][1] > 0
+
+
+@pytest.mark.parametrize(
+    ("table", "size"),
+    [
+        (Table.PEERS, 32),
+        (Table.RECORDS, 4),
+        (Table.ENTRIES, 36),
+        (Table.BY_PEER, 36),
+        (Table.BY_EXPIRY, 40),
+        (Table.NETWORKS, 3),
+        (Table.META, 6),
+    ],
+)
+def test_verify_finds_a_missing_row(make_disk_store: Any, table: Table, size: int) -> None:
+    """Every table is held against the others."""
+    store = make_disk_store()
+    fill(store)
+    store.start()
+    rows = store.backend.range(table, b"", b"\xff" * 80, 1000)
+    row = next(key for key, _ in rows if len(key) == size and key != b"clock")
+    store.backend.delete(table, row)
+    store.backend.commit()
+    store.crash()
+    assert verify(store.path).problem_count >= 1
+
+
+def test_verify_finds_bad_records(make_disk_store: Any) -> None:
+    """A record that was changed on disk no longer bears its signature; a foreign one is not the peer's."""
+    store = make_disk_store()
+    fill(store)
+    store.start()
+    rows = store.backend.range(Table.RECORDS, b"", b"\xff" * 9, 3)
+    (first, value), (second, _), (third, other) = rows
+    store.backend.put(Table.RECORDS, first, value[:-1] + bytes([value[-1] ^ 1]))
+    store.backend.put(Table.RECORDS, second, other)
+    store.backend.put(Table.DOOMED, third, b"")
+    store.backend.commit()
+    store.crash()
+    problems = "\n".join(verify(store.path).problems)
+    assert "bad record signature" in problems
+    assert "cannot be found by its node id" in problems
+    assert "both removed and present" in problems
+
+
+def test_export_and_import(make_disk_store: Any) -> None:
+    """Every record arrives with its expiry and source; importing again changes nothing."""
+    store, target = make_disk_store(), make_disk_store()
+    fill(store)
+    target.stop()
+    lines = lines_of(store.path)
+    assert len(lines) == 60
+    seen: list[int] = []
+    report = import_records(target.path, lines, store.unix, lambda done, _: seen.append(done))
+    assert (report.taken, report.refused, report.problems) == (60, {}, [])
+    assert seen[-1] == 60
+    assert import_records(target.path, lines, store.unix).taken == 60
+    assert sorted(lines_of(target.path)) == sorted(lines)
+    assert verify(target.path).problems == []
+    target.start()
+
+
+def test_export_of_a_store_whose_clock_is_ahead(make_disk_store: Any) -> None:
+    """Expiry is told in Unix time."""
+    store = make_disk_store(lifetime=1000)
+    store.step_clock(-5000)
+    store.add(1, peer=0)
+    store.stop()
+    [fields] = export_records(store.path)
+    assert abs(fields["expires"] - (store.unix + 1000)) < 2
+
+
+def test_import_of_bad_lines(make_disk_store: Any) -> None:
+    """They are counted and named; the good ones are taken."""
+    store, target = make_disk_store(), make_disk_store()
+    fill(store, 3)
+    target.stop()
+    lines = lines_of(store.path)
+    fields = json.loads(lines[0])
+    bad = [
+        "",
+        "nonsense",
+        "[]",
+        "{}",
+        json.dumps({**fields, "spr": fields["spr"][:-4] + "AAAA"}),
+        json.dumps({**fields, "key": "00"}),
+        json.dumps({**fields, "expires": None}),
+        json.dumps({**fields, "expires": float("inf")}),
+        json.dumps({**fields, "source": "zz"}),
+    ]
+    report = import_records(target.path, [*bad, *lines], store.unix)
+    assert (report.taken, report.refused) == (3, {"unreadable": len(bad)})
+    assert report.problems[1].startswith("line 2: ")
+    late = import_records(target.path, lines, store.unix + 90_000)
+    assert (late.taken, late.refused) == (0, {"expired": 3})
+    target.start()
+
+
+def test_import_obeys_limits(make_disk_store: Any) -> None:
+    """A store is not filled past its settings."""
+    store, target = make_disk_store(), make_disk_store()
+    fill(store)
+    target.stop()
+    settings = StoreSettings(max_records=10)
+    report = import_records(target.path, lines_of(store.path), store.unix, settings=settings)
+    assert (report.taken, report.refused) == (10, {"refused_records_full": 50})
+    target.start()
+
+
+def test_store_in_use_is_not_written_to(make_disk_store: Any) -> None:
+    """Import and compact want the node stopped."""
+    store = make_disk_store()
+    with pytest.raises(StoreError, match="in use"):
+        import_records(store.path, [], store.unix)
+    with pytest.raises(StoreError, match="in use"):
+        compact(store.path)
+
+
+def test_compact(make_disk_store: Any) -> None:
+    """The file shrinks to what is used; nothing is lost, and nothing else is left in the directory."""
+    store = make_disk_store(lifetime=1000)
+    fill(store, 900)
+    store.start()
+    store.remove(1)
+    store.settle()
+    store.wait(1)
+    store.stop()
+    expected = lines_of(store.path)
+    before, after = compact(store.path)
+    assert after < before
+    assert sorted(p.name for p in store.path.iterdir()) == ["data.mdb", "lock.mdb", "owner.lock"]
+    assert lines_of(store.path) == expected
+    assert verify(store.path).problems == []
+    store.start()
+    store.add(5000, peer=1)
+    assert store.get(5000) == [(1, 1)]
+
+
+def test_tools_need_a_store(store_dir: Path) -> None:
+    """A wrong path makes nothing."""
+    for tool in (store_stats, verify, compact, lambda path: list(export_records(path))):
+        with pytest.raises(StoreError, match="no store"):
+            tool(store_dir / "absent")
+    assert not (store_dir / "absent").exists()
+    assert issubclass(StorageFull, Exception)
