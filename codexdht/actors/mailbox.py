@@ -30,7 +30,8 @@ class Mailbox:
         self.inbox = context.socket(zmq.PULL)
         self.inbox.set(zmq.LINGER, 0)
         self.inbox.set_hwm(HIGH_WATER_MARK)
-        self.inbox.bind(_address(run_dir, actor))
+        self._path = _path(run_dir, actor)
+        self.inbox.bind(f"ipc://{self._path}")
         self._outboxes = {
             other: self._connect(context, run_dir, other) for other in Actor if other is not actor
         }
@@ -42,7 +43,7 @@ class Mailbox:
         outbox.set(zmq.RECONNECT_IVL, 10)
         outbox.set(zmq.RECONNECT_IVL_MAX, 100)
         outbox.set_hwm(HIGH_WATER_MARK)
-        outbox.connect(_address(run_dir, other))
+        outbox.connect(f"ipc://{_path(run_dir, other)}")
         return outbox
 
     def send(self, to: Actor, messages: list[Message]) -> None:
@@ -72,9 +73,10 @@ class Mailbox:
     def close(self) -> None:
         """Close the sockets; what was sent last still has a moment to leave."""
         self.inbox.close()
+        self._path.unlink(missing_ok=True)
         for outbox in self._outboxes.values():
             outbox.close()
 
 
-def _address(run_dir: Path, actor: Actor) -> str:
-    return f"ipc://{run_dir}/{actor.name.lower()}.sock"
+def _path(run_dir: Path, actor: Actor) -> Path:
+    return run_dir / f"{actor.name.lower()}.inbox"

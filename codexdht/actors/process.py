@@ -96,7 +96,7 @@ def _locked(run_dir: Path, name: str) -> Iterator[None]:
 
 
 def _make_run_dir(run_dir: Path) -> None:
-    if len(os.fsencode(run_dir)) > _LONGEST_SOCKET_PATH - len("/routing.sock"):
+    if len(os.fsencode(run_dir)) > _LONGEST_SOCKET_PATH - len("/routing.inbox"):
         raise StartupError(
             f"run directory {run_dir} is too long for socket names; set node.run_dir to a shorter one"
         )

@@ -88,11 +88,11 @@ class Reactor:
     def _turn(self, signals: _Signals) -> bool:
         readable = dict(self.poller.poll(self._timeout(time.monotonic())))
         now = time.monotonic()
-        if signals.reader.fileno() in readable:
-            self._take_signals(signals, now)
         self._set_clock(now)
         self._drain(now)
         self.machine.tick(now)
+        if signals.reader.fileno() in readable:
+            self._take_signals(signals, now)
         self._flush(now)
         return not self._is_over(now)
 

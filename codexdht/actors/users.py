@@ -71,7 +71,10 @@ class UsersPort:
     def close(self) -> None:
         """Close the sockets; replies sent last have a moment to leave."""
         for sock in self._sockets:
+            endpoint = sock.get_string(zmq.LAST_ENDPOINT)
             sock.close()
+            if endpoint.startswith("ipc://"):
+                Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
 
 
 def _bind(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Flag, auto
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -219,7 +220,7 @@ def _table(_given: params.Params, local: Local) -> Plan:
 
 
 def _method(kind: Any, plan: Callable[[Any, Local], Plan], needs: Need = Need.NOTHING) -> Method:
-    return Method(msgspec.msgpack.Decoder(kind, dec_hook=params.read).decode, plan, needs)
+    return Method(partial(params.decode, kind), plan, needs)
 
 
 METHODS: Final[dict[str, Method]] = {

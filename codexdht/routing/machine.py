@@ -119,6 +119,10 @@ class RoutingMachine:
         if len(self.table):
             self._maintenance.save(now)
 
+    def is_idle(self) -> bool:
+        """What `stop` sends needs no answer."""
+        return True
+
     # Dispatch -----------------------------------------------------------------------------------------------------
 
     def _dispatch(self) -> dict[type[Any], Callable[[Any, float], None]]:

@@ -76,7 +76,7 @@ def test_a_batch_that_is_none_is_counted(
     """Batches of another schema version, and ones that do not decode, are dropped under their reason."""
     store = open_mailbox(Actor.STORE)
     with zmq.Context() as context, context.socket(zmq.PUSH) as stranger:
-        stranger.connect(f"ipc://{folder}/store.sock")
+        stranger.connect(f"ipc://{folder}/store.inbox")
         stranger.send_multipart(frames)
         assert receive(store) == []
     assert store.counters == {reason: 1}

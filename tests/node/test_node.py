@@ -56,7 +56,7 @@ def test_what_one_node_publishes_another_finds(start_node: Callable[..., Node]) 
     eventually(seeker.client.table)
     added = provider.add_provider(cid=CID)
     assert added.nodes == 1
-    assert [r.peer_id for r in seeker.client.get_providers_local(cid=CID)] == [record.peer_id]
+    assert [r.peer_id for r in seeker.client.get_providers_local(cid=CID).providers] == [record.peer_id]
     seeker.remove_providers_local(record.peer_id)
     found = seeker.get_providers(cid=CID)
     assert [r.spr for r in found.providers] == [record.spr]
@@ -143,7 +143,7 @@ def test_every_call_is_answered_while_each_process_is_killed_in_turn(start_node:
     thread.join(10)
     assert not thread.is_alive()
     assert set(answers) <= {"ok", "timeout", "busy", "not_running"}
-    assert [key for key in stored if not node.client.get_providers_local(key)] == []
+    assert [key for key in stored if not node.client.get_providers_local(key).providers] == []
 
 
 def test_all_processes_killed_at_once_come_back_to_work(start_node: Callable[..., Node]) -> None:
@@ -154,7 +154,7 @@ def test_all_processes_killed_at_once_come_back_to_work(start_node: Callable[...
     killed = {actor: kill(node, actor) for actor in ACTORS}
     for actor, pid in killed.items():
         eventually(lambda actor=actor, pid=pid: actor_pid(node.config.run_dir, actor) not in (None, pid))
-    eventually(lambda: node.client.get_providers_local(cid=CID))
+    eventually(lambda: node.client.get_providers_local(cid=CID).providers)
     assert eventually(node.client.record).seq >= record.seq
 
 
@@ -170,7 +170,7 @@ def test_provider_records_survive_a_restart_of_the_node(folder: Path) -> None:
                 node.add_provider(cid=CID)
                 seq = node.client.record().seq
             else:
-                (found,) = node.client.get_providers_local(cid=CID)
+                (found,) = node.client.get_providers_local(cid=CID).providers
                 assert found.node_id == node.client.record().node_id
                 assert node.client.record().seq >= seq
         finally:
