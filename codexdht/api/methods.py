@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from codexdht.api import params
+from codexdht.api.forms import Spr
 from codexdht.api.lifecycle import Operation
 from codexdht.api.pending import Answer, Finish, error_of
 from codexdht.api.views import RecordViews, entry_view, ping_view
 from codexdht.errors import InvalidParams, NotRunning, RequestTimeout
-from codexdht.identity import node_id_of_public_key
 from codexdht.messages import internal
 from codexdht.messages.internal import Actor, Done, Failed
 
@@ -118,7 +118,7 @@ _UNPUBLISHED: Final = frozenset({"not_running", "timeout", "busy"})
 
 
 def _add_provider(given: params.AddProvider, local: Local) -> Plan:
-    return _publish([given.key.id], given.spr, local, lambda nodes: {"nodes": sum(nodes)})
+    return _publish([given.the_key()], given.spr, local, lambda nodes: {"nodes": sum(nodes)})
 
 
 def _add_providers(given: params.AddProviders, local: Local) -> Plan:
@@ -127,7 +127,7 @@ def _add_providers(given: params.AddProviders, local: Local) -> Plan:
 
 
 def _publish(
-    keys: list[bytes], spr: params.Spr | None, local: Local, count: Callable[[list[int]], dict[str, Any]]
+    keys: list[bytes], spr: Spr | None, local: Local, count: Callable[[list[int]], dict[str, Any]]
 ) -> Plan:
     record = spr.record.encoded if spr else local.published()
 
@@ -150,7 +150,7 @@ def _get_providers(given: params.GetProviders, local: Local) -> Plan:
     def convert(value: dict[str, Any]) -> dict[str, Any]:
         return {"providers": local.views.many(value["providers"]), "complete": value["complete"]}
 
-    fields = (given.key.id, given.limit or 0)
+    fields = (given.the_key(), given.limit or 0)
     return single(Actor.ROUTING, internal.FindProviders, fields, convert)
 
 
@@ -158,7 +158,7 @@ def _get_providers_local(given: params.GetProviders, local: Local) -> Plan:
     def convert(records: list[bytes]) -> dict[str, Any]:
         return {"providers": local.views.many(records), "complete": True}
 
-    fields = (given.key.id, given.limit or 0)
+    fields = (given.the_key(), given.limit or 0)
     return single(Actor.STORE, internal.GetProviders, fields, convert)
 
 
@@ -174,42 +174,23 @@ def _withdraw(given: params.OfKeys, _local: Local) -> Plan:
 
 
 def _resolve(given: params.Resolve, local: Local) -> Plan:
-    if given.key is not None and given.peerId is None:
-        node_id = given.key.id
-    elif given.peerId is not None and given.key is None:
-        node_id = node_id_of_public_key(given.peerId.public_key)
-    else:
-        raise InvalidParams("resolve takes either key or peerId")
-    return single(Actor.ROUTING, internal.Resolve, (node_id,), local.views.one)
+    return single(Actor.ROUTING, internal.Resolve, (given.node_id(),), local.views.one)
 
 
 def _ping(given: params.OfNode, _local: Local) -> Plan:
-    return single(Actor.ROUTING, internal.PingNode, _node(given), ping_view)
+    return single(Actor.ROUTING, internal.PingNode, given.node(), ping_view)
 
 
 def _talk(given: params.Talk, _local: Local) -> Plan:
-    fields = (*_node(given), given.protocol.data, given.request.data)
+    fields = (*given.node(), given.protocol.data, given.request.data)
     return single(Actor.ROUTING, internal.Talk, fields, _same)
-
-
-def _node(given: params.OfNode) -> tuple[bytes, bytes]:
-    """Return node id and record (empty if it is to be found) of the node that a user means."""
-    named = [value for value in (given.record, given.spr, given.key) if value is not None]
-    if len(named) != 1:
-        raise InvalidParams("give either record or key")
-    [node] = named
-    if isinstance(node, params.Key):
-        return node.id, b""
-    if node.record.endpoint is None:
-        raise InvalidParams("the record holds no UDP address (/ip4|ip6/…/udp/…) to reach the node at")
-    return node.record.node_id, node.record.encoded
 
 
 def _lookup(given: params.OfKey, local: Local) -> Plan:
     def convert(value: dict[str, Any]) -> dict[str, Any]:
         return {"nodes": local.views.many(value["nodes"]), "complete": value["complete"]}
 
-    return single(Actor.ROUTING, internal.Lookup, (given.key.id,), convert)
+    return single(Actor.ROUTING, internal.Lookup, (given.the_key(),), convert)
 
 
 def _table(_given: params.Params, local: Local) -> Plan:

@@ -1,169 +1,14 @@
-"""Parameters of the methods, as msgspec validates them.
-
-The types that msgspec does not know are made by `read` from whatever was sent: `Key`, `Spr`, `Peer`, `Address` and
-`Blob` each stand for several forms that users write. They are plain classes, as msgspec reads any other kind itself.
-"""
+"""The parameters of each method, as msgspec validates them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from codexdht.errors import DecodeError, InvalidParams, InvalidRecord
-from codexdht.identity import NODE_ID_SIZE, node_id_of_cid, node_id_of_eth_address, parse_peer_id
-from codexdht.records import SignedPeerRecord, decode_record, parse_address, record_from_uri
-
-_MAX_TEXT: Final = 512
-_KEY_FORMS: Final = '{"id": 32 bytes or hex}, {"cid": …} or {"address": …}'
-
-
-class Key:
-    """A point of the id space, given as {"id": 32 bytes or hex}, {"cid": text or bytes}, {"address": 0x… or 20 bytes},
-    or as the hex of an id."""
-
-    __slots__ = ("id",)
-
-    def __init__(self, id: bytes) -> None:
-        self.id = id
-
-
-class Spr:
-    """A record, given as SPR bytes, as spr:… text, or as the map that this API returns for records."""
-
-    __slots__ = ("record",)
-
-    def __init__(self, record: SignedPeerRecord) -> None:
-        self.record = record
-
-
-class Peer:
-    """A peer id, as text or bytes."""
-
-    __slots__ = ("public_key",)
-
-    def __init__(self, public_key: bytes) -> None:
-        self.public_key = public_key
-
-
-class Address:
-    """A multiaddress, as text or bytes."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
-class Blob:
-    """Bytes, or text that stands for its UTF-8."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
-def read(wanted: type[Any], given: Any) -> Any:
-    """Make one of this module's types. Raises ValueError, to which msgspec adds where it happened, or InvalidRecord."""
-    try:
-        return _READERS[wanted](given)
-    except InvalidParams as error:
-        raise ValueError(str(error)) from None
-
-
-def _read_key(given: Any) -> Key:
-    if isinstance(given, str):
-        return Key(_id(given))
-    if not isinstance(given, dict) or len(given) != 1:
-        raise InvalidParams(f"a key is {_KEY_FORMS}")
-    [(form, value)] = given.items()
-    reader = _KEY_READERS.get(form) if isinstance(form, str) else None
-    if reader is None:
-        raise InvalidParams(f"a key is {_KEY_FORMS}")
-    return Key(reader(_bytes_or_text(value, f"the {form} of a key")))
-
-
-def _id(value: str | bytes) -> bytes:
-    if isinstance(value, str):
-        try:
-            value = bytes.fromhex(value.removeprefix("0x"))
-        except ValueError:
-            raise InvalidParams("an id is 32 bytes or their 64 hexadecimal digits") from None
-    if len(value) != NODE_ID_SIZE:
-        raise InvalidParams(f"an id has {NODE_ID_SIZE} bytes, this one has {len(value)}")
-    return value
-
-
-def _read_spr(given: Any) -> Spr:
-    if isinstance(given, dict):
-        given = given.get("spr")
-    if isinstance(given, str):
-        return Spr(record_from_uri(given))
-    if not isinstance(given, bytes):
-        raise InvalidParams("a record is its bytes, its spr:… text, or a map with its bytes as spr")
-    try:
-        return Spr(decode_record(given))
-    except DecodeError as error:
-        raise InvalidRecord(f"the record does not hold: {error}") from None
-
-
-def _read_peer(given: Any) -> Peer:
-    return Peer(parse_peer_id(_bytes_or_text(given, "a peer id")))
-
-
-def _read_address(given: Any) -> Address:
-    address = _bytes_or_text(given, "a multiaddress")
-    return Address(parse_address(address) if isinstance(address, str) else address)
-
-
-def _read_blob(given: Any) -> Blob:
-    if isinstance(given, str):
-        return Blob(given.encode())
-    if not isinstance(given, bytes):
-        raise InvalidParams("expected bytes or text")
-    return Blob(given)
-
-
-def _bytes_or_text(value: Any, what: str) -> bytes | str:
-    """Bounded, because decoding base58 takes time with the square of the length."""
-    if not isinstance(value, (bytes, str)):
-        raise InvalidParams(f"{what} is bytes or text")
-    if len(value) > _MAX_TEXT:
-        raise InvalidParams(f"{what} is at most {_MAX_TEXT} long, this one {len(value)}")
-    return value
-
-
-_KEY_READERS: Final[dict[str, Callable[[str | bytes], bytes]]] = {
-    "id": _id,
-    "cid": node_id_of_cid,
-    "address": node_id_of_eth_address,
-}
-_READERS: Final[dict[type[Any], Callable[[Any], Any]]] = {
-    Key: _read_key,
-    Spr: _read_spr,
-    Peer: _read_peer,
-    Address: _read_address,
-    Blob: _read_blob,
-}
-
-
-def decode(kind: Any, given: msgspec.Raw) -> Any:
-    """Return the parameters of a method. A key may stand among them as {"key": key}, or with its own field: {"cid": …}.
-
-    Raises what msgspec raises, and InvalidRecord.
-    """
-    values = msgspec.msgpack.decode(given)
-    if isinstance(values, dict) and "key" in kind.__struct_fields__ and "key" not in values:
-        named = {form: values.pop(form) for form in _KEY_READERS if form in values}
-        if named:
-            values["key"] = named
-    return msgspec.convert(values, kind, dec_hook=read)
-
-
-# The parameters of each method --------------------------------------------------------------------------------
+from codexdht.api.forms import KEY_FORMS, Address, Blob, Cid, EthAddress, Id, Key, Peer, Spr
+from codexdht.errors import InvalidParams
+from codexdht.identity import node_id_of_public_key
 
 Kind = Literal["dht", "provider"]
 Keys = Annotated[list[Key], Meta(min_length=1, max_length=10_000)]
@@ -183,8 +28,29 @@ class UpdateRecord(OfKind):
     addresses: Annotated[list[Address], Meta(min_length=1, max_length=32)] | None = None
 
 
+def _only(expected: str, *given: Any) -> Any:
+    """Return the one that is not None. Raises InvalidParams when there are more, or none."""
+    named = [value for value in given if value is not None]
+    if len(named) != 1:
+        raise InvalidParams(f"expected exactly one {expected} ({KEY_FORMS}), found {len(named) or 'none'}")
+    return named[0]
+
+
 class OfKey(Params):
-    key: Key
+    """A key: as `key`, or in one of its forms without that wrapping."""
+
+    key: Key | None = None
+    id: Id | None = None
+    cid: Cid | None = None
+    address: EthAddress | None = None
+
+    def the_key(self) -> bytes:
+        """Return the key. Raises InvalidParams unless there is exactly one."""
+        key: Key = _only("key", *self._keys())
+        return key.id
+
+    def _keys(self) -> tuple[Key | None, ...]:
+        return self.key, self.id, self.cid, self.address
 
 
 class OfKeys(Params):
@@ -207,15 +73,27 @@ class OfPeer(Params):
     peerId: Peer  # noqa: N815
 
 
-class Resolve(Params):
-    key: Key | None = None
+class Resolve(OfKey):
     peerId: Peer | None = None  # noqa: N815
 
+    def node_id(self) -> bytes:
+        """Return the id of the node that is meant. Raises InvalidParams."""
+        named = _only("peerId or key", *self._keys(), self.peerId)
+        return node_id_of_public_key(named.public_key) if isinstance(named, Peer) else named.id
 
-class OfNode(Params):
+
+class OfNode(OfKey):
     record: Spr | None = None
     spr: Spr | None = None
-    key: Key | None = None
+
+    def node(self) -> tuple[bytes, bytes]:
+        """Return node id and record (empty if it is to be found) of the node that is meant. Raises InvalidParams."""
+        named = _only("record or key", *self._keys(), self.record, self.spr)
+        if isinstance(named, Key):
+            return named.id, b""
+        if named.record.endpoint is None:
+            raise InvalidParams("the record holds no UDP address (/ip4|ip6/…/udp/…) to reach the node at")
+        return named.record.node_id, named.record.encoded
 
 
 class Talk(OfNode, kw_only=True):

@@ -27,10 +27,8 @@ SOCKET_NAME: Final = "api.sock"
 def default_endpoint(data_dir: Path | str | None = None) -> str:
     """Return where the node on a data directory listens.
 
-    Without one: $CODEXDHT_ENDPOINT; else below $CODEXDHT_NODE__RUN_DIR or $CODEXDHT_NODE__DATA_DIR; else below ./data.
+    Without one: below $CODEXDHT_NODE__RUN_DIR or $CODEXDHT_NODE__DATA_DIR, else below ./data.
     """
-    if data_dir is None and (endpoint := os.environ.get("CODEXDHT_ENDPOINT")):
-        return endpoint
     run_dir = os.environ.get("CODEXDHT_NODE__RUN_DIR") if data_dir is None else None
     data = Path(data_dir or os.environ.get("CODEXDHT_NODE__DATA_DIR", "data"))
     return f"ipc://{(Path(run_dir) if run_dir else data / 'run').expanduser().absolute() / SOCKET_NAME}"

@@ -52,11 +52,14 @@ class _Connection:
     def send(self, request: bytes) -> None:
         self._socket.send(request)
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for a reply or news of the connection; tell whether a connection was lost."""
+    def wait(self, seconds: float) -> None:
+        """Wait for a reply or news of the connection."""
         zmq.zmq_poll(
-            [(self._socket, zmq.POLLIN), (self._monitor, zmq.POLLIN)], max(0, int(seconds * 1000) + 1)
+            [(self._socket, zmq.POLLIN), (self._monitor, zmq.POLLIN)], max(0, int(seconds * 1000)) + 1
         )
+
+    def is_lost(self) -> bool:
+        """Take the news of the connection; tell whether one was lost."""
         was_connected = self.is_connected
         while self._monitor.poll(0):
             self.is_connected = is_connected_event(self._monitor.recv_multipart())
@@ -243,14 +246,14 @@ class Client:
     def _exchange(self, call: Call[Any], request: bytes, begun: float, seconds: float) -> bytes:
         """Send a request and return its reply. Raises NotRunning and RequestTimeout."""
         end = begun + seconds + GRACE
-        connected_by = begun + min(
-            seconds, self._connect_timeout if self._connect_timeout is not None else seconds
-        )
+        patience = seconds if self._connect_timeout is None else min(seconds, self._connect_timeout)
+        connected_by = begun + patience
         connection = self._connected()
-        connection.wait(0)
+        connection.is_lost()
         connection.send(request)
         while (now := time.monotonic()) < end:
-            lost = connection.wait((end if connection.is_connected else connected_by) - now)
+            connection.wait((end if connection.is_connected else connected_by) - now)
+            lost = connection.is_lost()
             reply = connection.reply()
             if reply is not None:
                 return reply
