@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from codexdht.errors import DecodeError, InvalidParams, InvalidRecord
 from codexdht.identity import (
     NODE_ID_SIZE,
@@ -175,16 +173,3 @@ _READERS: Final[dict[type[Any], Callable[[Any], Any]]] = {
     Address: _read_address,
     Blob: _read_blob,
 }
-
-
-def decode(kind: Any, given: msgspec.Raw) -> Any:
-    """Return the parameters of a method. A key may stand among them as {"key": key}, or with its own field: {"cid": …}.
-
-    Raises what msgspec raises, and InvalidRecord.
-    """
-    values = msgspec.msgpack.decode(given)
-    if isinstance(values, dict) and "key" in kind.__struct_fields__ and "key" not in values:
-        named = {form: values.pop(form) for form in _KEY_READERS if form in values}
-        if named:
-            values["key"] = named
-    return msgspec.convert(values, kind, dec_hook=read)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Flag, auto
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from codexdht.api import params
-from codexdht.api.forms import Spr
+from codexdht.api.forms import Spr, read
 from codexdht.api.lifecycle import Operation
 from codexdht.api.pending import Answer, Finish, error_of
 from codexdht.api.views import RecordViews, entry_view, ping_view
@@ -201,7 +200,7 @@ def _table(_given: params.Params, local: Local) -> Plan:
 
 
 def _method(kind: Any, plan: Callable[[Any, Local], Plan], needs: Need = Need.NOTHING) -> Method:
-    return Method(partial(params.decode, kind), plan, needs)
+    return Method(msgspec.msgpack.Decoder(kind, dec_hook=read).decode, plan, needs)
 
 
 METHODS: Final[dict[str, Method]] = {
