@@ -1,6 +1,6 @@
 """Every message between actors, defined once.
 
-A message is an immutable tuple; `codec` packs it as a MessagePack array behind the number that `TAGS` gives
+A message is an immutable tuple; `codec` packs it as a MessagePack array behind the number that its `TAGS` give
 it. Fields hold only what MessagePack carries: integers, floats, bytes, text, booleans, None, lists and maps.
 
 Conventions:
@@ -17,7 +17,7 @@ Conventions:
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 
 class Actor(IntEnum):
@@ -36,9 +36,6 @@ class Life(IntEnum):
     CLOSED = 1
     OPEN = 2
     STARTED = 3
-
-
-# Life of the node ---------------------------------------------------------------------------------------------
 
 
 class Hello(NamedTuple):
@@ -69,9 +66,6 @@ class LocalRecords(NamedTuple):
     provider_record: bytes
 
 
-# Requests of users, and of actors to each other ---------------------------------------------------------------
-
-
 class Open(NamedTuple):
     """To the wire: bind the UDP socket. Done: the encoded DHT record."""
 
@@ -90,8 +84,8 @@ class Close(NamedTuple):
 
 
 class UpdateRecord(NamedTuple):
-    """To the wire: replace the DHT record (`provider` false) or provider record, by a given record of our own key
-    (`record` not empty) or by a newly signed one of `addresses`. Done: the encoded record."""
+    """To the wire: replace the DHT record (`provider` false) or provider record, by `record` unless that is empty, else by
+    a newly signed one of `addresses`. Done: the encoded record."""
 
     asker: int
     request: int
@@ -128,8 +122,8 @@ class Resolve(NamedTuple):
 
 
 class FindProviders(NamedTuple):
-    """To routing: find providers of a key, `limit` distinct ones at most (0: the default). Done: {"providers":
-    [record], "complete": bool}. The store is asked, too."""
+    """To routing, which also asks the store: find providers of a key, `limit` distinct ones at most (0: the default).
+    Done: {"providers": [record], "complete": bool}."""
 
     asker: int
     request: int
@@ -290,9 +284,6 @@ class Failed(NamedTuple):
     text: str
 
 
-# Peers --------------------------------------------------------------------------------------------------------
-
-
 class PeerRequest(NamedTuple):
     """From the wire: a peer's FIND_NODE or FIND_NODE_FAST to routing, ADD_PROVIDER or GET_PROVIDERS to the store.
     node_id, host, port and request_id together are the ticket that the answer carries back: the wire keeps nothing."""
@@ -340,8 +331,8 @@ class CallSent(NamedTuple):
 
 
 class CallAnswer(NamedTuple):
-    """One packet of the answer to a call: rtt is in seconds from the packet that asked, handshake excluded. NODES
-    and PROVIDERS may be followed by more: for 1 s after each packet, 16 packets in all."""
+    """One packet of the answer to a call: rtt is in seconds from the packet that asked, handshake excluded. More may
+    follow, for 1 s after each packet, 16 packets in all."""
 
     call: int
     kind: int
@@ -414,42 +405,3 @@ Message = (
     | PeerSeen
     | AddressVoted
 )
-
-TAGS: Final[dict[type[Any], int]] = {
-    Hello: 1,
-    NodeLife: 2,
-    ClockSet: 3,
-    LocalRecords: 4,
-    Done: 5,
-    Failed: 6,
-    Open: 10,
-    Close: 11,
-    UpdateRecord: 12,
-    Start: 13,
-    Lookup: 14,
-    Resolve: 15,
-    FindProviders: 16,
-    Publish: 17,
-    Withdraw: 18,
-    PingNode: 19,
-    Talk: 20,
-    DumpTable: 21,
-    Stats: 22,
-    PutProvider: 30,
-    GetProviders: 31,
-    RemoveProviders: 32,
-    SaveTable: 33,
-    LoadTable: 34,
-    PutProvided: 35,
-    DropProvided: 36,
-    ListProvided: 37,
-    PeerRequest: 50,
-    PeerReply: 51,
-    Call: 52,
-    CallSent: 53,
-    CallAnswer: 54,
-    CallFailed: 55,
-    PeerSeen: 56,
-    AddressVoted: 57,
-}
-"""Numbers on the wire between actors. They are never reused for another meaning."""

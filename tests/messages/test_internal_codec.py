@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from codexdht.errors import DecodeError
 from codexdht.messages import internal
-from codexdht.messages.codec import decode_batch, encode_batch
-from codexdht.messages.internal import TAGS, Message
+from codexdht.messages.codec import TAGS, decode_batch, encode_batch
+from codexdht.messages.internal import Message
 
 GOLDEN: list[tuple[Message, str]] = [
     (internal.Hello(actor=1), "91920101"),
