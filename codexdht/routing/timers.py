@@ -27,10 +27,14 @@ class Timers:
         heapq.heappush(self._heap, (when, self._count, action))
 
     def run(self, now: float) -> None:
-        """Run what is due."""
+        """Run what is due. What an action sets for now or earlier waits for the next run: time may have to pass before
+        it can do anything, and rounding may have lost how much."""
         heap = self._heap
+        due: list[Action] = []
         while heap and heap[0][0] <= now:
-            heapq.heappop(heap)[2](now)
+            due.append(heapq.heappop(heap)[2])
+        for action in due:
+            action(now)
 
     def next(self) -> float | None:
         """Return when something is due next."""
