@@ -84,8 +84,8 @@ class Close(NamedTuple):
 
 
 class UpdateRecord(NamedTuple):
-    """To the wire: replace the DHT record (`provider` false) or provider record, by `record` unless that is empty, else by
-    a newly signed one of `addresses`. Done: the encoded record."""
+    """To the wire: replace the DHT record (`provider` false) or provider record, by `record` unless that is empty,
+    else by a newly signed one of `addresses`. Done: the encoded record."""
 
     asker: int
     request: int
@@ -368,40 +368,12 @@ class AddressVoted(NamedTuple):
     port: int
 
 
+# fmt: off
 Message = (
-    Hello
-    | NodeLife
-    | ClockSet
-    | LocalRecords
-    | Open
-    | Close
-    | UpdateRecord
-    | Start
-    | Lookup
-    | Resolve
-    | FindProviders
-    | Publish
-    | Withdraw
-    | PingNode
-    | Talk
-    | DumpTable
-    | Stats
-    | PutProvider
-    | GetProviders
-    | RemoveProviders
-    | SaveTable
-    | LoadTable
-    | PutProvided
-    | DropProvided
-    | ListProvided
-    | Done
-    | Failed
-    | PeerRequest
-    | PeerReply
-    | Call
-    | CallSent
-    | CallAnswer
-    | CallFailed
-    | PeerSeen
-    | AddressVoted
+    Hello | NodeLife | ClockSet | LocalRecords | Done | Failed
+    | Open | Close | UpdateRecord | Start | Lookup | Resolve | FindProviders | Publish | Withdraw | PingNode
+    | Talk | DumpTable | Stats | PutProvider | GetProviders | RemoveProviders | SaveTable | LoadTable
+    | PutProvided | DropProvided | ListProvided
+    | PeerRequest | PeerReply | Call | CallSent | CallAnswer | CallFailed | PeerSeen | AddressVoted
 )
+# fmt: on
