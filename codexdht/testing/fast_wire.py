@@ -240,7 +240,10 @@ class FastWire:
 
     def deadline(self) -> float | None:
         """As in Machine."""
-        return self._deadlines[0][0] if self._deadlines else None
+        heap = self._deadlines
+        while heap and heap[0][2].request_id not in self._pending:
+            heappop(heap)
+        return heap[0][0] if heap else None
 
     # Datagrams --------------------------------------------------------------------------------------------------
 

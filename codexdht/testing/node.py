@@ -37,6 +37,7 @@ UNIX_START: Final = 1_800_000_000.0
 """Unix time at the beginning of every simulation."""
 _SHORTEST_WAIT: Final = 0.001
 _GRACE: Final = 1e-6
+_NEVER: Final = float("inf")
 
 
 class Wire(Machine, Protocol):
@@ -121,7 +122,9 @@ class Node:
         self._asked: dict[int, tuple[OnReply, float]] = {}
         self._answered: list[tuple[OnReply, Reply]] = []
         self._number = 0
-        self._wakes_at = float("inf")
+        self._due: dict[Actor, float] = dict.fromkeys(self._by_actor, _NEVER)
+        self._touched: list[Actor] = []
+        self._wakes_at = _NEVER
         self._is_dead = False
         self._peer = (self.node_id, places[0].seen)
 
@@ -133,7 +136,7 @@ class Node:
         for machine in self._by_actor.values():
             machine.handle(ClockSet(UNIX_START), now)
             machine.boot(now)
-        self._turn()
+        self._turn(*self._by_actor)
 
     def join(self) -> None:
         """Boot, open and start."""
@@ -158,6 +161,7 @@ class Node:
         """End the node as a power cut does."""
         self._is_dead = True
         self._detach()
+        self._touched.clear()
 
     @property
     def routing(self) -> RoutingMachine:
@@ -196,7 +200,7 @@ class Node:
     def tell(self, actor: Actor, message: Message) -> None:
         """Send a message as the API actor."""
         self._by_actor[actor].handle(message, self._loop.now)
-        self._turn()
+        self._turn(actor)
 
     def close(self, on_reply: OnReply) -> None:
         """Do what `closeWait` does: routing first, then the wire, then the store."""
@@ -214,7 +218,7 @@ class Node:
         now = self._loop.now
         for actor in (Actor.ROUTING, Actor.WIRE, Actor.STORE):
             self._by_actor[actor].stop(now)
-            self._turn()
+            self._turn(actor)
         self.kill()
 
     def add_provider(self, keys: list[bytes], on_reply: OnReply, timeout: float = 1.0) -> None:
@@ -259,6 +263,7 @@ class Node:
                 self._answered.append((asked[0], Reply(value, code, self._loop.now - asked[1])))
         elif isinstance(message, Hello):
             self._by_actor[Actor(message.actor)].handle(NodeLife(Actor.API, self.life), self._loop.now)
+            self._touched.append(Actor(message.actor))
         elif isinstance(message, LocalRecords):
             self.record = message.provider_record or message.record
 
@@ -267,28 +272,29 @@ class Node:
     def receive(self, data: bytes, source: Endpoint) -> None:
         """Take a datagram from the network."""
         self.machines.wire.receive_datagram(data, source, self._loop.now)
-        self._turn()
+        self._turn(Actor.WIRE)
 
     def wake(self) -> None:
-        """Tick what is due."""
-        if self._is_dead or self._loop.now < self._wakes_at:
+        """Tick the machines that are due."""
+        now = self._loop.now
+        if self._is_dead or now < self._wakes_at:
             return
-        self._wakes_at = float("inf")
-        for machine in self._by_actor.values():
-            machine.tick(self._loop.now)
-        self._turn()
+        self._wakes_at = _NEVER
+        due = [actor for actor, time in self._due.items() if time <= now]
+        for actor in due:
+            self._by_actor[actor].tick(now)
+        self._turn(*due)
 
-    def _turn(self) -> None:
+    def _turn(self, *touched: Actor) -> None:
+        """Carry messages until nobody has anything to say, beginning with what these machines say."""
         if self._is_dead:
             return
-        busy = True
-        while busy:
-            busy = False
-            for machine in self._by_actor.values():
-                machine.outbox.events.clear()
-                for actor, messages in machine.outbox.take():
-                    busy = True
-                    self._give(actor, messages)
+        self._touched += touched
+        for actor in self._touched:  # grows while messages are given to others
+            outbox = self._by_actor[actor].outbox
+            outbox.events.clear()
+            for to, messages in outbox.take():
+                self._give(to, messages)
         self._flush()
         self._plan()
         while self._answered:
@@ -309,12 +315,13 @@ class Node:
                 self.calls[message.kind] = self.calls.get(message.kind, 0) + 1
             machine.handle(message, now)
         machine.tick(now)
+        self._touched.append(actor)
 
     def _flush(self) -> None:
         wire = self.machines.wire
         if wire.wants_socket != bool(self.interfaces):
             self._attach() if wire.wants_socket else self._detach()
-            self._turn()
+            self._turn(Actor.WIRE)
             return
         if wire.datagrams:
             for data, destination in wire.datagrams:
@@ -340,9 +347,12 @@ class Node:
 
     def _plan(self) -> None:
         """Have `wake` called at the first deadline, a millisecond from now at the earliest, as a shell would."""
-        due = min(
-            (d for m in self._by_actor.values() if (d := m.deadline()) is not None), default=float("inf")
-        )
-        if due < self._wakes_at:
-            self._wakes_at = max(due, self._loop.now + _SHORTEST_WAIT)
+        now, due = self._loop.now, self._due
+        for actor in self._touched:
+            deadline = self._by_actor[actor].deadline()
+            due[actor] = _NEVER if deadline is None else deadline
+        self._touched.clear()
+        first = min(due.values())
+        if first < self._wakes_at:
+            self._wakes_at = max(first, now + _SHORTEST_WAIT)
             self._loop.at(self._wakes_at, self.wake)
