@@ -31,7 +31,7 @@ from codexdht.client.protocol import (
     default_endpoint,
 )
 from codexdht.client.sockets import EVENTS, CurveKeys, connect, is_connected_event, no_node
-from codexdht.errors import NotRunning, RequestTimeout
+from codexdht.errors import InvalidParams, NotRunning, RequestTimeout
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class _Connection:
         self.connected = asyncio.Event()
         try:
             connect(self._socket, endpoint, curve)
-        except ValueError:
+        except InvalidParams:
             self._close_sockets()
             raise
         self._tasks = [asyncio.create_task(self._take_replies()), asyncio.create_task(self._watch())]

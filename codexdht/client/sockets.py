@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 
 import zmq
 
+from codexdht.errors import InvalidParams
+
 _RECONNECT_MS: Final = 20
 _RECONNECT_MAX_MS: Final = 200
 EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
@@ -24,7 +26,7 @@ class CurveKeys(NamedTuple):
 def connect(sock: zmq.Socket[Any], endpoint: str, curve: CurveKeys | None) -> None:
     """Set a socket up and connect it; nothing is sent yet, and nobody need be there.
 
-    Raises ValueError for a bad endpoint.
+    Raises InvalidParams for a bad endpoint.
     """
     sock.set(zmq.LINGER, 0)
     sock.set(zmq.RECONNECT_IVL, _RECONNECT_MS)
@@ -38,7 +40,7 @@ def connect(sock: zmq.Socket[Any], endpoint: str, curve: CurveKeys | None) -> No
     try:
         sock.connect(endpoint)
     except zmq.ZMQError as error:
-        raise ValueError(
+        raise InvalidParams(
             f"{endpoint!r} is not an endpoint such as ipc:///path or tcp://host:port: {error}"
         ) from None
 

@@ -30,7 +30,7 @@ from codexdht.client.protocol import (
     default_endpoint,
 )
 from codexdht.client.sockets import EVENTS, CurveKeys, connect, is_connected_event, no_node
-from codexdht.errors import NotRunning, RequestTimeout
+from codexdht.errors import InvalidParams, NotRunning, RequestTimeout
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class _Connection:
         self.is_connected = False
         try:
             connect(self._socket, endpoint, curve)
-        except ValueError:
+        except InvalidParams:
             self.close()
             raise
 
