@@ -65,6 +65,14 @@ SHARED: Final = {
 """Settings of actors that section `network` gives; they are not set in the actors' own sections."""
 
 
+class TalkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section `talk`."""
+
+    handlers: dict[str, str] = {}
+    """Who answers the TALK_REQs of a protocol: protocol = "module:function". The function takes the asking node's id, its
+    (host, port) and the request, and returns the response; it runs in the wire's process, which waits for it."""
+
+
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Section `log`."""
 
@@ -85,6 +93,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     routing: RoutingSettings = RoutingSettings()
     store: StoreSettings = StoreSettings()
     api: ApiSettings = ApiSettings()
+    talk: TalkConfig = TalkConfig()
     log: LogConfig = LogConfig()
 
 
@@ -98,6 +107,7 @@ class Config:
         """Raises ConfigError, naming source, when an address or a record in it does not hold."""
         self.node = sections.node
         self.network = sections.network
+        self.talk = sections.talk
         self.log = sections.log
         self._source = source
         self.listen: list[Endpoint] = [self._listen(text) for text in self.network.listen]

@@ -190,3 +190,21 @@ def test_another_key_does_not_replace_the_one_there(folder: Path) -> None:
     (folder / "a" / "key").write_text("01" * 32)
     with pytest.raises(StartupError, match="holds another key already"):
         new_protocol(b"\x02" * 32, "/ip4/127.0.0.1/udp/0", data_dir=folder / "a")
+
+
+def shout(node_id: bytes, address: tuple[str, int], request: bytes) -> bytes:
+    """A TALK handler of the test below; loaded by name in the wire's process."""
+    return request.upper() + b" from port %d" % address[1]
+
+
+def test_talk_requests_reach_their_handler(
+    start_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configured handler answers its protocol; a protocol without one gets an empty response."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    server = start_node("a", talk__handlers={"shout": "test_node:shout"})
+    record = server.client.record()
+    client = start_node("b", bootstrap=[record.uri])
+    port = client.client.record().addresses[0].rpartition("/")[2]
+    assert client.client.talk(record, "shout", b"hello") == f"HELLO from port {port}".encode()
+    assert client.client.talk(record, "nobody", b"hello") == b""
