@@ -1,0 +1,306 @@
+"""The provider store at its full size: `python -m benchmarks.store`.
+
+Drives the store's machine on LMDB, without processes and sockets around it: 100 requests a turn, a commit every
+50 ms of the driver's clock, as at 15,000 requests a second. Costs are CPU time, commits included, in microseconds and
+in E. Every record is announced by its own peer with a signature made beforehand; each provider's signature is checked
+once. Writes benchmarks/results/store.json and store.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.echo import measure_e
+from codexdht.identity import PrivateKey
+from codexdht.messages import discv5
+from codexdht.messages.discv5 import Kind
+from codexdht.messages.internal import Actor, ClockSet, PeerRequest, PutProvider, RemoveProviders
+from codexdht.records import sign_record
+from codexdht.store import StoreMachine, StoreSettings
+from codexdht.store.backend import Table
+from codexdht.store.lmdb_backend import LmdbBackend, open_lmdb
+
+RESULTS = Path(__file__).parent / "results"
+ADDRESS = b"\x04\x01\x02\x03\x04\x06\x1f\x9a"
+UNIX = 1_800_000_000.0
+TURN = 100
+RATE = 15_000
+ROUNDS = 5
+GETS = 10_000
+REMOVED = 100_000
+
+
+def key_of(number: int) -> bytes:
+    """Return the key of the record with this number: nothing has to be kept in memory for it."""
+    return hashlib.sha256(number.to_bytes(8, "big")).digest()
+
+
+class Store:
+    """A machine on a fresh environment. `turns` are the lengths of its turns so far, in seconds."""
+
+    def __init__(self, path: Path, settings: StoreSettings) -> None:
+        self.backend: LmdbBackend = open_lmdb(path, settings)
+        self.machine = StoreMachine(self.backend, settings, random.Random(1))
+        self.now = 0.0
+        self.turns: list[float] = []
+        self.cpu = 0.0
+        self.machine.handle(ClockSet(UNIX), self.now)
+
+    def turn(self, requests: list[Any]) -> list[Any]:
+        """Handle the requests of one turn of the reactor; return what it sends."""
+        self.now += TURN / RATE
+        started, cpu = time.perf_counter(), time.process_time()
+        for request in requests:
+            self.machine.handle(request, self.now)
+        self.machine.tick(self.now)
+        self.cpu += time.process_time() - cpu
+        self.turns.append(time.perf_counter() - started)
+        return self.machine.outbox.take()
+
+    def settle(self) -> int:
+        """Take empty turns until nothing is due; return how many."""
+        turns = 0
+        while (due := self.machine.deadline()) is not None and due <= self.now + 1:
+            self.turn([])
+            turns += 1
+        return turns
+
+    def reset(self) -> None:
+        """Begin a measurement."""
+        self.cpu = 0.0
+        self.turns.clear()
+
+    def turn_times(self) -> dict[str, float]:
+        """Return how long turns took: the 99th percentile and the longest."""
+        ordered = sorted(self.turns)
+        p99 = ordered[len(ordered) * 99 // 100]
+        return {"p99_turn_ms": p99 * 1e3, "longest_turn_ms": ordered[-1] * 1e3}
+
+
+def request(node_id: bytes, kind: Kind, body: bytes, now: float) -> PeerRequest:
+    """Return a peer's request from loopback, which no limit per network applies to."""
+    return PeerRequest(node_id, "127.0.0.1", 9000, b"12345678", kind, body, False, now + 1)
+
+
+def records(count: int) -> list[tuple[bytes, bytes]]:
+    """Return (node id, encoded record) of so many peers."""
+    entropy = random.Random(7)
+    signed = (sign_record(PrivateKey.generate(entropy), 1, [ADDRESS]) for _ in range(count))
+    return [(record.node_id, record.encoded) for record in signed]
+
+
+def announcements(
+    peers: list[tuple[bytes, bytes]], first: int, count: int, now: float
+) -> Iterator[list[PeerRequest]]:
+    """Return ADD_PROVIDER requests, a turn's worth at a time: peers in turn, every record under a key of its own."""
+    for start in range(first, first + count, TURN):
+        turn = []
+        for number in range(start, min(start + TURN, first + count)):
+            node_id, encoded = peers[number % len(peers)]
+            body = discv5.encode_add_provider(discv5.AddProvider(key_of(number), encoded))
+            turn.append(request(node_id, Kind.ADD_PROVIDER, body, now))
+        yield turn
+
+
+def fill(store: Store, peers: list[tuple[bytes, bytes]], first: int, count: int) -> dict[str, float]:
+    """Announce records until there are so many more; return what one cost."""
+    store.reset()
+    started = time.perf_counter()
+    spent = 0.0
+    for turn in announcements(peers, first, count, store.now):
+        before = time.perf_counter()
+        store.turn(turn)
+        spent += time.perf_counter() - before
+        if first == 0 and turn is not None and time.perf_counter() - started > 5:
+            started = time.perf_counter()
+            sys.stderr.write(f"\r{store.machine.counters['providers_added']:>9,} records")
+    store.now += 1
+    store.turn([])
+    return {
+        "cpu_us": store.cpu / count * 1e6,
+        "rate_per_s": count / spent,
+        **store.turn_times(),
+    }
+
+
+def gets(store: Store, keys: Callable[[int], bytes]) -> float:
+    """Return the CPU time of a GET_PROVIDERS in microseconds, the median of some rounds."""
+    costs = []
+    for round_number in range(ROUNDS):
+        store.now += 60
+        turns = []
+        for start in range(0, GETS, TURN):
+            numbers = range(round_number * GETS + start, round_number * GETS + start + TURN)
+            turns.append(
+                [
+                    request(bytes(32), Kind.GET_PROVIDERS, discv5.encode_get_providers(keys(n)), store.now)
+                    for n in numbers
+                ]
+            )
+        store.reset()
+        for turn in turns:
+            store.turn(turn)
+        costs.append(store.cpu / GETS * 1e6)
+    return median(costs)
+
+
+def anonymous_memory() -> int:
+    """Return the bytes of this process that no file backs: LMDB's map is a file."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    raise OSError("no RssAnon in /proc/self/status")
+
+
+def random_key(count: int) -> Callable[[int], bytes]:
+    """Return a function that draws keys of the first `count` records, spread evenly."""
+    return lambda n: key_of(n * 2_654_435_761 % count)
+
+
+def removal(store: Store, peer: PrivateKey) -> dict[str, float]:
+    """Remove a peer with 100,000 keys; return when the answer came, and the longest turn until all is deleted."""
+    encoded = sign_record(peer, 1, [ADDRESS]).encoded
+    keys = [key_of(2**40 + n) for n in range(REMOVED)]
+    store.turn([PutProvider(Actor.API, 1, 0, keys, encoded)])
+    store.settle()
+    store.reset()
+    started = time.perf_counter()
+    sent = store.turn([RemoveProviders(Actor.API, 2, 0, peer.public_key)])
+    while not sent:
+        sent = store.turn([])
+    answered = time.perf_counter() - started
+    assert sent[0][1][0].value == {"removed": REMOVED}
+    store.settle()
+    return {"answered_ms": answered * 1e3, **store.turn_times()}
+
+
+def expire_all(store: Store, lifetime: int) -> dict[str, float]:
+    """Let every record expire at once; return what deleting one cost, and the longest turn."""
+    count = store.machine.counters["providers_added"]
+    store.now += lifetime
+    store.reset()
+    turns = store.settle()
+    assert store.backend.count(Table.ENTRIES) == 0
+    return {"turns": turns, "cpu_us": store.cpu / count * 1e6, **store.turn_times()}
+
+
+def turnover(path: Path, peers: list[tuple[bytes, bytes]], count: int, times: int) -> dict[str, float]:
+    """Replace all records `times` times; return the size of the file when it was full first, and at its largest."""
+    lifetime = max(2, count // RATE)
+    store = Store(path, StoreSettings(lifetime=lifetime, max_records=2 * count))
+    first = largest = 0
+    for round_number in range(times + 1):
+        fill(store, peers, round_number * count, count)
+        largest = max(largest, store.backend.file_bytes())
+        first = first or largest
+        sys.stderr.write(f"\rturnover {round_number}: {largest / 1e6:.0f} MB")
+    store.machine.stop(store.now)
+    return {"times": times, "full_mb": first / 1e6, "largest_mb": largest / 1e6}
+
+
+def measure(path: Path, count: int, providers: int, times: int) -> dict[str, Any]:
+    """Run everything; return the figures."""
+    e_us = measure_e() * 1e6
+    settings = StoreSettings(max_records=count + REMOVED)
+    peers = records(providers)
+    small = Store(path / "small", settings)
+    small_add = fill(small, peers, 0, min(count, 10_000))
+    small_get = gets(small, random_key(min(count, 10_000)))
+    small.machine.stop(small.now)
+    base = anonymous_memory()
+    store = Store(path / "large", settings)
+    result: dict[str, Any] = {"e_us": e_us, "records": count, "providers": providers, "add_10k": small_add}
+    result["add"] = fill(store, peers, 0, count)
+    result["memory_mb"] = (anonymous_memory() - base) / 1e6
+    result["used_mb"] = store.backend.used_bytes() / 1e6
+    result["file_mb"] = store.backend.file_bytes() / 1e6
+    result["get_10k_cpu_us"] = small_get
+    result["get_cpu_us"] = gets(store, random_key(count))
+    result["get_hot_cpu_us"] = gets(store, lambda _: key_of(1))
+    result["get_ratio"] = result["get_cpu_us"] / small_get
+    result["removal"] = removal(store, PrivateKey.generate(random.Random(9)))
+    result["expiry"] = expire_all(store, settings.lifetime)
+    store.machine.stop(store.now)
+    if times:
+        result["turnover"] = turnover(path / "turnover", peers, count, times)
+    return result
+
+
+def table(r: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+
+    def cost(us: float) -> str:
+        return f"{us:.1f} µs, {us / r['e_us']:.1f} E"
+
+    def turns(figures: dict[str, float]) -> str:
+        return f"{figures['longest_turn_ms']:.1f} ms; 99 % below {figures['p99_turn_ms']:.1f} ms"
+
+    million = f"{r['records']:,} records"
+    rows = [
+        (f"ADD_PROVIDER while filling to {million}", cost(r["add"]["cpu_us"]), ""),
+        ("… rate, on disk", f"{r['add']['rate_per_s']:,.0f}/s", "15,000/s"),
+        ("… longest turn of 100 requests", turns(r["add"]), ""),
+        ("ADD_PROVIDER, first 10,000 records", cost(r["add_10k"]["cpu_us"]), ""),
+        ("GET_PROVIDERS, 10,000 records", cost(r["get_10k_cpu_us"]), ""),
+        (f"GET_PROVIDERS, {million}", cost(r["get_cpu_us"]), ""),
+        ("… ratio", f"{r['get_ratio']:.2f}", "at most 1.3"),
+        ("GET_PROVIDERS of a hot key", cost(r["get_hot_cpu_us"]), ""),
+        ("disk, file", f"{r['file_mb']:.0f} MB", "250 MB"),
+        ("disk, used pages", f"{r['used_mb']:.0f} MB", ""),
+        ("memory added by the store, without mapped pages", f"{r['memory_mb']:.1f} MB", ""),
+        (f"removal of {REMOVED:,} keys: answered after", f"{r['removal']['answered_ms']:.0f} ms", ""),
+        ("… longest turn until all are deleted", turns(r["removal"]), "50 ms"),
+        ("expiry of all records: one record", cost(r["expiry"]["cpu_us"]), ""),
+        ("… longest turn", turns(r["expiry"]), "10 ms"),
+    ]
+    if "turnover" in r:
+        t = r["turnover"]
+        rows.append(
+            (f"file after {t['times']} turnovers", f"{t['largest_mb'] / t['full_mb']:.2f} × full", "2 × full")
+        )
+    lines = ["| what | measured | target |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    head = (
+        f"Provider store: {million} of {r['providers']:,} providers. E = {r['e_us']:.2f} µs. {r['machine']}."
+    )
+    return "\n".join([head, "", *lines, ""])
+
+
+def main() -> None:
+    """Parse arguments, measure, print and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--providers", type=int, default=10_000)
+    parser.add_argument(
+        "--turnover", type=int, default=0, metavar="TIMES", help="replace all records so many times"
+    )
+    parser.add_argument("--no-write", action="store_true", help="leave benchmarks/results alone")
+    arguments = parser.parse_args()
+    path = Path(tempfile.mkdtemp(prefix="store-bench-"))
+    try:
+        result = measure(path, arguments.records, arguments.providers, arguments.turnover)
+    finally:
+        shutil.rmtree(path)
+    result["machine"] = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+    text = table(result)
+    sys.stdout.write("\r" + text)
+    if not arguments.no_write:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "store.json").write_text(json.dumps(result, indent=1) + "\n")
+        (RESULTS / "store.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
