@@ -1,5 +1,5 @@
-"""A node for tests of the API, its clients and the command line: a real ROUTER socket driving a real `ApiMachine` in a
-thread, and behind it actors that answer by script.
+"""A node for tests of clients: a real ROUTER socket driving a real `ApiMachine` in a thread, and behind it actors that
+answer by script.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def default_script() -> Script:
         internal.PingNode: lambda _: {"seq": 7, "host": "192.0.2.1", "port": 8090, "rtt": 0.012},
         internal.Talk: lambda m: m.protocol + b":" + m.payload,
         internal.DumpTable: lambda _: [entry],
-        internal.Stats: lambda m: {"counters": {"packets": 3}, "gauges": {"size": 1}},
+        internal.Stats: lambda _: {"counters": {"packets": 3}, "gauges": {"size": 1}},
         internal.PutProvider: lambda _: None,
         internal.GetProviders: lambda _: records[:1],
         internal.RemoveProviders: lambda _: {"removed": 2},
     }
 
 
-class FakeActors:
+class ScriptedActors:
     """The wire, routing and store behind an API machine. A script's answer is a value, a Failed, or SILENT."""
 
     def __init__(self, machine: ApiMachine, life: Life = Life.STARTED, script: Script | None = None) -> None:
@@ -92,7 +92,7 @@ class FakeActors:
                 self.machine.handle(Done(message.request, answer), now)
 
 
-class FakeNode:
+class ScriptedNode:
     """Serves the API on an endpoint from a thread until the end of its `with` block."""
 
     def __init__(
@@ -105,13 +105,13 @@ class FakeNode:
     ) -> None:
         self.endpoint = endpoint
         self.machine = ApiMachine(settings or ApiSettings(), autostart=False, entropy=seeded(1))
-        self.actors = FakeActors(self.machine, life, script)
+        self.actors = ScriptedActors(self.machine, life, script)
         self._configure = configure
         self._stop = threading.Event()
         self._bound = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> FakeNode:
+    def __enter__(self) -> ScriptedNode:
         self._thread.start()
         assert self._bound.wait(5)
         return self
@@ -125,10 +125,11 @@ class FakeNode:
             Path(self.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
 
     def _run(self) -> None:
-        with zmq.Context.instance().socket(zmq.ROUTER) as router:
+        router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
+        with router:
             self._configure(router)
             router.bind(self.endpoint)
-            self.endpoint = router.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+            self.endpoint = router.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
             self._bound.set()
             self.machine.boot(time.monotonic())
             while not self._stop.is_set():
