@@ -66,7 +66,7 @@ class Peer:
         self._target = target
         self._entropy = entropy
         self._mask = crypto.mask(self.record.node_id)
-        sessions = Sessions(1, crypto)
+        sessions = Sessions(1)
         self._transmitter = Transmitter(self.record.node_id, sessions, crypto, entropy, _NEVER_RENEWED)
         self._initiator = Initiator(key, self._transmitter, self.record)
         self._session: Session | None = None

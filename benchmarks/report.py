@@ -1,0 +1,100 @@
+"""Results on disk: JSON for programs, Markdown for people, a plot for both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+RESULTS: Final = Path(__file__).parent / "results"
+
+TARGETS: Final[dict[str, tuple[float, float]]] = {
+    "ping": (3.5, 55_000),
+    "find_node_fast": (9, 20_000),
+    "get_providers_1": (6, 36_000),
+    "get_providers_20": (14, 12_000),
+    "add_provider": (14, 15_000),
+    "talk_req": (5, 40_000),
+    "handshake": (30, 3_500),
+    "ping_300_peers": (4, 0),
+}
+"""E a request at most, and requests a second at least; 0: none is set."""
+
+_PROCESSES: Final = ("wire", "routing", "store", "api", "supervisord")
+
+
+def write_json(name: str, result: dict[str, Any]) -> None:
+    """Write a result file."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def write_markdown(name: str, text: str) -> None:
+    """Write a result for people."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text)
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines)) + "\n"
+
+
+def load_markdown(result: dict[str, Any]) -> str:
+    """Return the load table for people."""
+    head = ["request", "outstanding", "requests", "lost", "answered/s", "E", "at most", "us", *_PROCESSES]
+    lines = [_load_line(row) for row in result["rows"]]
+    spread = f"{min(result['e_us_all']):.2f} to {max(result['e_us_all']):.2f}"
+    return (
+        f"# One node under load, loopback\n\nOn {result['machine']}. E = {result['e_us']:.2f} us (median; {spread} "
+        f"in this run): server CPU of a blocking UDP echo of 120 bytes. Node: {result['settings']}. Each figure is "
+        f"the median of {result['round_count']} rounds; requests and losses are those of all rounds. CPU is in us a "
+        "request, of all processes and of each. A limit is named where one process was busy all the time.\n\n"
+        + table([*head, "p50 ms", "p99 ms", "limit"], lines)
+    )
+
+
+def _load_line(row: dict[str, Any]) -> list[str]:
+    if "error" in row:
+        return [row["about"], f"could not run: {row['error']}", *[""] * 14]
+    target = TARGETS.get(row["name"])
+    rate = f"{row['rate_per_s']:,.0f}" if not row["lost"] else f"{row['rate_per_s']:,.0f} with losses"
+    return [
+        row["about"],
+        str(row["outstanding"]),
+        f"{row['requests']:,}",
+        f"**{row['lost']:,}**" if row["lost"] else "0",
+        rate + (f" (target {target[1]:,})" if target and target[1] else ""),
+        f"{row['cpu_e']:.1f}",
+        f"{target[0]:g}" if target else "",
+        f"{row['cpu_us']:.1f}",
+        *(f"{row['cpu_us_of'].get(process, 0.0):.1f}" for process in _PROCESSES),
+        f"{row['p50_ms']:.2f}",
+        f"{row['p99_ms']:.2f}",
+        row["limit"] or "-",
+    ]
+
+
+def plot_load(result: dict[str, Any]) -> str:
+    """Draw E a request of every process beside the target; returns what was done."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return "no plot: matplotlib is not installed (extra `plot`)"
+    rows = [row for row in result["rows"] if "error" not in row and row["outstanding"] > 1][::-1]
+    figure = Figure(figsize=(9, 0.5 * len(rows) + 1.5), layout="constrained")
+    axes = figure.subplots()
+    left = [0.0] * len(rows)
+    for process in _PROCESSES:
+        widths = [row["cpu_e_of"].get(process, 0.0) for row in rows]
+        axes.barh([row["about"] for row in rows], widths, left=left, label=process)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    for number, row in enumerate(rows):
+        if row["name"] in TARGETS:
+            axes.plot([TARGETS[row["name"]][0]] * 2, [number - 0.4, number + 0.4], color="black")
+    axes.set_xlabel(f"CPU a request in E (E = {result['e_us']:.1f} us); black: the target")
+    axes.legend()
+    RESULTS.mkdir(exist_ok=True)
+    figure.savefig(RESULTS / "node.svg")
+    return f"plot in {RESULTS / 'node.svg'}"

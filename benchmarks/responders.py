@@ -1,0 +1,98 @@
+"""A process of light peers: they answer PING and FIND_NODE, so a node has somebody in its routing table."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from types import TracebackType
+
+from codexdht.entropy import SystemEntropy
+from codexdht.identity import PrivateKey
+from codexdht.messages.discv5 import Kind, encode_records
+from codexdht.messages.internal import Actor, ClockSet, LocalRecords, Open, PeerReply, PeerRequest
+from codexdht.records import record_to_uri
+from codexdht.wire.local import LocalState
+from codexdht.wire.machine import WireMachine
+from codexdht.wire.settings import WireSettings
+
+_LISTEN = "/ip4/127.0.0.1/udp/0"
+
+
+class _Responder:
+    """A wire machine with a socket; a request for nodes gets an empty answer, one for providers too."""
+
+    def __init__(self) -> None:
+        entropy = SystemEntropy()
+        settings = WireSettings(listen=[_LISTEN])
+        self.machine = WireMachine(PrivateKey.generate(entropy), LocalState(), settings, entropy)
+        self.record = b""
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        now = time.monotonic()
+        self.machine.handle(ClockSet(time.time() - now), now)
+        self.machine.boot(now)
+        self.machine.handle(Open(Actor.API, 1, now + 60.0), now)
+        self.machine.socket_bound([self.sock.getsockname()], now)
+        self.flush(now)
+
+    def take(self) -> None:
+        """Take one datagram and answer it."""
+        data, address = self.sock.recvfrom(65_507)
+        now = time.monotonic()
+        self.machine.receive_datagram(data, address, now)
+        self.flush(now)
+
+    def flush(self, now: float) -> None:
+        """Answer what is for other actors, and send."""
+        for _, messages in self.machine.outbox.take():
+            for message in messages:
+                if isinstance(message, PeerRequest):
+                    self.machine.handle(_nothing(message), now)
+                elif isinstance(message, LocalRecords):
+                    self.record = message.record
+        for data, address in self.machine.datagrams:
+            self.sock.sendto(data, address)
+        self.machine.datagrams.clear()
+        self.machine.outbox.take()
+
+
+def _nothing(request: PeerRequest) -> PeerReply:
+    kind = Kind.PROVIDERS if request.kind == Kind.GET_PROVIDERS else Kind.NODES
+    return PeerReply(
+        request.node_id, request.host, request.port, request.request_id, kind, [encode_records(1, [])]
+    )
+
+
+def _serve(ready: Connection, count: int) -> None:
+    responders = [_Responder() for _ in range(count)]
+    ready.send([record_to_uri(responder.record) for responder in responders])
+    with selectors.DefaultSelector() as selector:
+        for responder in responders:
+            selector.register(responder.sock, selectors.EVENT_READ, responder)
+        while True:
+            for key, _ in selector.select():
+                key.data.take()
+
+
+class Responders:
+    """So many light peers in a process of their own; `records` holds the texts of their records."""
+
+    def __init__(self, count: int) -> None:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, count), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.records: list[str] = ours.recv()
+
+    def __enter__(self) -> Responders:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.join()
