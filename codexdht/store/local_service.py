@@ -33,7 +33,6 @@ STEP: Final = 128
 """Rows written in one step: about 2 ms."""
 _COUNT_STEP: Final = 4096
 """Rows counted in one step."""
-_MAX_LISTED: Final = 4096
 _FULL: Final = frozenset({Outcome.RECORDS_FULL, Outcome.DISK_FULL})
 
 Steps = Generator[None, None, Any]
@@ -107,7 +106,7 @@ class LocalService:
 
     def list_provided(self, message: ListProvided) -> list[list[Any]]:
         """Return a page of what this node provides."""
-        return notes.list_provided(self._backend, message.start, min(message.limit, _MAX_LISTED))
+        return notes.list_provided(self._backend, message.start, message.limit)
 
     def _decode(self, encoded: bytes) -> SignedPeerRecord:
         limit = self._settings.max_record_size
