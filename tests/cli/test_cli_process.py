@@ -1,0 +1,180 @@
+"""The command line as a process: start-up, pipes, keys, and what `up` hands on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codexdht.messages import internal
+from codexdht.testing.scripted_node import PEERS, SILENT
+
+CID = "zDvZRwzm9AurSxw3hkfqX7eSpopgt5uHxGfGuWSJpEXHbxf3DKDi"
+PROGRAM = [sys.executable, "-m", "codexdht.cli"]
+Command = Callable[..., Any]
+
+
+def test_help_imports_little() -> None:
+    """`--help` names every command and loads neither the node, nor ZeroMQ, nor tables."""
+    code = (
+        "import sys; from codexdht.cli import main; assert main(['--help']) == 0;"
+        "heavy = ('zmq', 'rich.table', 'codexdht.node', 'codexdht.client', 'coincurve', 'lmdb');"
+        "print([module for module in heavy if module in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+    for name in (
+        "up",
+        "down",
+        "status",
+        "record",
+        "keygen",
+        "provide",
+        "find",
+        "resolve",
+        "ping",
+        "lookup",
+        "table",
+        "store",
+    ):
+        assert f"  {name} " in out
+
+
+def test_a_reader_that_leaves(node: str) -> None:
+    """`codexdht table | head -0` ends without a traceback."""
+    with subprocess.Popen(
+        [*PROGRAM, "find", CID, node, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in (0, 1)
+
+
+def test_ctrl_c(serve: Callable[..., str]) -> None:
+    """An interrupted command ends with 130 and no traceback."""
+    asked = threading.Event()
+
+    def be_silent(_: Any) -> object:
+        asked.set()
+        return SILENT
+
+    node = serve(script={internal.Lookup: be_silent})
+    with subprocess.Popen(
+        [*PROGRAM, "lookup", CID, node], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert asked.wait(20)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
+def test_output_to_a_file_is_not_cut(node: str) -> None:
+    """A table that goes into a pipe is as wide as it needs."""
+    out = subprocess.run(
+        [*PROGRAM, "find", CID, node],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "20"},
+    ).stdout
+    assert all(any(peer.peer_id in line and "/udp/" in line for line in out.splitlines()) for peer in PEERS)
+
+
+def test_keygen(command: Command, folder: Path) -> None:
+    """A key is made once, readable by its owner alone, and never overwritten."""
+    made = command("keygen", folder / "sub" / "key", "--json")
+    assert made.code == 0
+    file = folder / "sub" / "key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(bytes.fromhex(file.read_text())) == 32
+    assert made.json["peerId"].startswith("16Uiu2HA")
+    secret = file.read_text()
+    again = command("keygen", file)
+    assert again.code == 1
+    assert "exists already" in again.err
+    assert file.read_text() == secret
+
+
+def test_a_folder_that_cannot_be_written(command: Command, folder: Path) -> None:
+    """An error of the file system is one line."""
+    (folder / "file").write_text("")
+    ran = command("keygen", folder / "file" / "key")
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
+
+
+def test_up_hands_its_options_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options become the environment that the node's processes read; the exit code is the node's."""
+    given: list[Any] = []
+
+    def run_foreground(config: Path | None, overrides: dict[str, str]) -> int:
+        given.append((config, overrides))
+        return 78
+
+    monkeypatch.setattr("codexdht.node.run_foreground", run_foreground)
+    ran = command(
+        "up", "--config", "x.toml", "--data-dir", "/d", "--listen", "/ip4/0.0.0.0/udp/1", "--listen", "/ip6/::/udp/1",
+        "--announce", "auto", "--bootstrap", PEERS[0].uri,
+    )  # fmt: skip
+    assert ran.code == 78
+    assert given == [
+        (
+            Path("x.toml"),
+            {
+                "CODEXDHT_NODE__DATA_DIR": "/d",
+                "CODEXDHT_NETWORK__LISTEN": "/ip4/0.0.0.0/udp/1,/ip6/::/udp/1",
+                "CODEXDHT_NETWORK__ANNOUNCE": "auto",
+                "CODEXDHT_NETWORK__BOOTSTRAP": PEERS[0].uri,
+            },
+        )
+    ]
+
+
+def test_up_with_a_bad_configuration(command: Command, folder: Path) -> None:
+    """A configuration error is code 78 and one line."""
+    bad = folder / "bad.toml"
+    bad.write_text("[store]\nlifetime = 'long'\n")
+    ran = command("up", "--config", bad)
+    assert ran.code == 78
+    assert ran.err.count("\n") == 1
+
+
+def test_store_commands(command: Command, folder: Path) -> None:
+    """Export, import, stats, verify and compact work on a store without a node."""
+    lines = folder / "records.jsonl"
+    key = "11" * 32
+    record = {"key": key, "spr": PEERS[0].uri, "expires": 4_000_000_000, "source": ""}
+    lines.write_text(json.dumps(record) + "\nnot json\n")
+    store = f"--store={folder / 'store'}"
+    ran = command("store", "import", lines, store)
+    assert ran.code == 0
+    assert "1 records taken" in ran.out
+    assert "line 2" in ran.out
+    assert command("store", "stats", store, "--json").json["records"] == 1
+    assert command("store", "verify", store, "--json").json["problem_count"] == 0
+    exported = command("store", "export", store).out
+    assert json.loads(exported)["key"] == key
+    assert command("store", "export", folder / "out.jsonl", store).code == 0
+    assert (folder / "out.jsonl").read_text() == exported
+    assert command("store", "compact", store).code == 0
+    assert "records" in command("store", "stats", store).out
+
+
+@pytest.mark.parametrize("name", ["stats", "verify", "export", "compact"])
+def test_no_store(command: Command, folder: Path, name: str) -> None:
+    """A store that is not there: code 1 and one line."""
+    ran = command("store", name, f"--store={folder / 'none'}")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.count("\n") == 1
