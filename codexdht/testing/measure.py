@@ -59,13 +59,16 @@ def probe(
     askers: Callable[[], list[Node]] | None = None,
     pause: float = 0.25,
 ) -> list[Probe]:
-    """Have `count` random live nodes search for the keys in turn; wait for the last answer."""
+    """Have `count` random live nodes search for the keys in turn; wait for the last answer.
+
+    A key's provider does not search for it: its own record is not among its results.
+    """
     probes: list[Probe] = []
     for at in range(count):
         wanted = published[at % len(published)]
         candidates = world.alive() if askers is None else askers()
-        asker = world.entropy.choice(candidates)
-        _search(world, asker, wanted, probes)
+        others = [node for node in candidates if node is not wanted.provider]
+        _search(world, world.entropy.choice(others), wanted, probes)
         world.loop.run_for(pause)
     world.loop.run_for(_TIMEOUT + 0.01)
     return probes

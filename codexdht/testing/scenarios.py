@@ -54,7 +54,7 @@ class Stage:
     def settled(self) -> list[Node]:
         """Return the live nodes that have had time to find their place."""
         world = self.world
-        return [node for node in world.alive() if node.born <= max(world.now - _NEW, 0.0)]
+        return [node for node in world.alive() if node.born <= max(world.now - _NEW, world.now / 2)]
 
     def note(self, probes: list[Probe], prefix: str = "") -> None:
         """Add what a set of probes says to the figures."""
@@ -126,12 +126,12 @@ def outage(options: Options) -> Outcome:
 
 
 def partition(options: Options) -> Outcome:
-    """The network falls into two halves for ten minutes, and heals. Keys are published on one side meanwhile."""
+    """The network falls into two halves for ten minutes at most, and heals. Keys are published on one side then."""
     stage = Stage("partition", options)
     world = stage.world
     one = {node.peer[1] for node in world.entropy.sample(stage.nodes, len(stage.nodes) // 2)}
     world.network.partition(lambda address: int(address in one))
-    during = stage.observe(600.0, 6, options.searches // 2)
+    during = stage.observe(min(600.0, options.hours * 3600), 6, options.searches // 2)
     stage.note(during, "parted_")
     side = [node for node in stage.providers if node.peer[1] in one] or stage.providers
     apart = publish(world, side, max(1, options.keys // 4))
@@ -202,7 +202,7 @@ def crowd(options: Options) -> Outcome:
     for port in range(100):
         address = ("198.51.99.7", 10_000 + port)
         members.append(join(world, stage.nodes, [Place(address, address)]))
-        world.loop.run_for(1.0)
+        world.loop.run_for(0.5)
     world.loop.run_for(_NEW)
     stage.note(probe(world, stage.published, options.searches // 2, askers=lambda: members), "inside_")
     inside = publish(world, members, options.keys)
