@@ -97,6 +97,12 @@ class Contacts:
         settings = self._settings
         return min(max(expected, settings.hedge_min), settings.hedge_max), _is_unreliable(entry)
 
+    def may_live(self, node_id: bytes) -> bool:
+        """Tell whether a node that has just not answered may well be alive: a stranger, or a node that answered before
+        and has missed one request only. Packets get lost more often than nodes."""
+        entry = self.table.get(node_id)
+        return entry is None or (entry.answers > 0 and entry.failures <= 1)
+
     def best_record(self, record: SignedPeerRecord) -> SignedPeerRecord:
         """Return this record of a node, or the newer one in the table."""
         entry = self.table.get(record.node_id)

@@ -131,6 +131,7 @@ class Published:
             keys,
             record,
             self._lookup,
+            may_live=self._contacts.may_live,
             width=settings.bucket_size,
             reach=self._reach(),
             rate=settings.publish_rate,

@@ -12,6 +12,8 @@ from codexdht.records import SignedPeerRecord
 from codexdht.routing.queries.query import Appraise, Ask, Shape
 
 _KEPT = 4
+_ANSWER_SIZE = 6
+_PATIENCE = 2.0
 _by_distance = attrgetter("distance")
 
 
@@ -38,6 +40,11 @@ class Candidate:
         self.given_up = 0.0
 
 
+def _is_gone(candidate: Candidate, now: float) -> bool:
+    """Tell whether a node is not waited for any more."""
+    return candidate.state is State.FAILED or (candidate.state is State.ASKED and candidate.given_up <= now)
+
+
 class Lookup:
     """Asks ever closer nodes until the `width` closest that are alive have answered.
 
@@ -52,6 +59,7 @@ class Lookup:
         "_appraise",
         "_by_id",
         "_candidates",
+        "_explored",
         "_number",
         "_open",
         "_own_id",
@@ -65,6 +73,7 @@ class Lookup:
         self.target = target
         self.done = False
         self.asked = 0
+        self._explored = -1
         self._number = int.from_bytes(target, "big")
         self._own_id = own_id
         self.shape = shape
@@ -140,9 +149,19 @@ class Lookup:
         alive = (c.record for c in self._candidates if c.state is not State.FAILED)
         return [record for record, _ in zip(alive, range(count), strict=False)]
 
-    def settled(self) -> bool:
-        """Tell whether the α closest nodes that have not failed have all answered: what is closest is then known."""
-        alive = [c for c in self._candidates if c.state is not State.FAILED][: self.shape.alpha]
+    def silent(self) -> list[SignedPeerRecord]:
+        """Return the records of nodes that were asked, have not answered, and are no farther away than the last of the
+        closest: dead, or alive and unlucky."""
+        radius = self.radius()
+        return [
+            c.record
+            for c in self._candidates
+            if c.state in (State.ASKED, State.FAILED) and (radius is None or c.distance < radius)
+        ]
+
+    def settled(self, now: float) -> bool:
+        """Tell whether the α closest nodes still waited for have all answered: what is closest is then known."""
+        alive = [c for c in self._candidates if not _is_gone(c, now)][: self.shape.alpha]
         return bool(alive) and all(c.state is State.ANSWERED for c in alive)
 
     def radius(self) -> int | None:
@@ -170,7 +189,7 @@ class Lookup:
         left = self.shape.width
         for candidate in self._candidates:
             state = candidate.state
-            if state is State.FAILED or (state is State.ASKED and candidate.given_up <= now):
+            if _is_gone(candidate, now):
                 continue
             if state is State.NEW:
                 fresh.append(candidate)
@@ -198,10 +217,41 @@ class Lookup:
         expected, _ = self._appraise(candidate.record.node_id, now)
         candidate.state = State.ASKED
         candidate.due = now + expected
-        candidate.given_up = now + 2 * expected
+        candidate.given_up = now + _PATIENCE * expected
         self._open.append(candidate)
         self.asked += 1
-        return Ask(candidate.record, Kind.FIND_NODE_FAST, self.target)
+        return Ask(candidate.record, Kind.FIND_NODE_FAST, self.target, self._about(candidate))
+
+    def _about(self, candidate: Candidate) -> bytes:
+        """Return what a node is asked for the closest nodes to: the target, until α nodes nearer to it have answered.
+
+        An answer holds six nodes, and all nodes near the target would name the same six. So the others are asked, in
+        turn, about the branches of the tree in which the rest of the closest nodes are.
+        """
+        nearer = 0
+        for other in self._candidates:
+            if other is candidate or nearer == self.shape.alpha:
+                break
+            nearer += other.state is State.ANSWERED
+        if nearer < self.shape.alpha:
+            return self.target
+        branches = self._branches()
+        self._explored += 1
+        return (self._number ^ branches[self._explored % len(branches)]).to_bytes(32, "big")
+
+    def _branches(self) -> list[int]:
+        """Return what to flip in the target to get into each branch beside it that one answer about the target does not
+        reach, but the closest nodes do; first each as a whole, then the halves of each that are farther away.
+
+        Within a branch the distances to the target, and to the target with the branch's bits, order nodes alike.
+        """
+        known = [c.distance for c in self._candidates if c.state is not State.FAILED][: self.shape.width]
+        first = known[min(_ANSWER_SIZE, len(known)) - 1].bit_length()
+        last = known[-1].bit_length()
+        tops = [1 << bits - 1 for bits in range(max(first, 1), max(last, 1) + 1)]
+        halves = [top | top >> 1 for top in tops]
+        quarters = [tops[-1] | tops[-1] >> 2, halves[-1] | tops[-1] >> 2]
+        return tops + halves + quarters
 
     def _close(self, ask: Ask, state: State) -> None:
         candidate = self._by_id.get(ask.record.node_id)

@@ -125,4 +125,4 @@ class FindProviders:
             return True
         near = self.lookup.window(self.width)
         asked = all(record.node_id in self._asked for record in near)
-        return bool(self._found) and asked and self.lookup.settled() and 2 * self._answered >= len(near)
+        return bool(self._found) and self._told and asked and 2 * self._answered >= len(near)

@@ -37,6 +37,7 @@ class Publish:
         "_left",
         "_lookup",
         "_make_lookup",
+        "_may_live",
         "_next",
         "_rate",
         "_reach",
@@ -57,6 +58,7 @@ class Publish:
         record: bytes,
         make_lookup: Callable[[bytes, int, float], Lookup],
         *,
+        may_live: Callable[[bytes], bool],
         width: int,
         reach: int,
         rate: float,
@@ -68,6 +70,7 @@ class Publish:
         self.on_published: OnPublished | None = None
         self._record = record
         self._make_lookup = make_lookup
+        self._may_live = may_live
         self._width = width
         self._reach = reach
         self._rate = rate
@@ -91,6 +94,8 @@ class Publish:
     def wake(self, now: float) -> float | None:
         """Return when a lookup goes on by itself or the next key may leave."""
         times = [now + max(1 - self._tokens, 0.0) / self._rate] if self._ready else []
+        if self._may_look_up():
+            times.append(now)
         lookup = self._lookup.wake(now) if self._lookup is not None else None
         if lookup is not None:
             times.append(lookup)
@@ -123,7 +128,7 @@ class Publish:
 
     def _search(self, now: float) -> list[Ask]:
         if self._lookup is None:
-            if self._next == len(self._keys) or len(self._ready) > _AHEAD:
+            if not self._may_look_up():
                 return []
             key = self._keys[self._next]
             self._next += 1
@@ -131,12 +136,15 @@ class Publish:
             self._early = set()
             self._lookup = self._make_lookup(key, self._lookup_width(key), now)
         asks = self._lookup.next(now)
-        if self._lookup.settled():
+        if self._lookup.settled(now):
             asks += self._certain(self._lookup)
         if self._lookup.done:
             self._spread(self._lookup)
             self._lookup = None
         return asks
+
+    def _may_look_up(self) -> bool:
+        return self._lookup is None and self._next < len(self._keys) and len(self._ready) <= _AHEAD
 
     def _lookup_width(self, key: bytes) -> int:
         if self._next == len(self._keys):
@@ -156,23 +164,33 @@ class Publish:
 
     def _send(self, key: bytes, nodes: list[SignedPeerRecord]) -> list[Ask]:
         self._left[key] += len(nodes)
-        return [Ask(node, Kind.ADD_PROVIDER, key, self._record) for node in nodes]
+        return [Ask(node, Kind.ADD_PROVIDER, key, stored=self._record) for node in nodes]
 
     def _spread(self, lookup: Lookup) -> None:
         """Queue the key of a lookup that has ended, and the following ones that its result serves."""
         key = lookup.target
-        rest = [r for r in lookup.closest(self._width) if r.node_id not in self._early]
-        self._ready.append((key, rest))
-        known = lookup.closest()
-        radius = lookup.radius()
+        known, radius = lookup.closest(), lookup.radius()
+        silent = [record for record in lookup.silent() if self._may_live(record.node_id)]
+        self._ready.append((key, self._receivers(key, known, silent, self._early)))
         while self._next < len(self._keys):
             following = self._keys[self._next]
-            nodes = _closest_within(following, key, known, self._width, radius)
-            if nodes is None:
+            if not _is_within(following, key, known, self._width, radius):
                 return
-            self._ready.append((following, nodes))
+            self._ready.append((following, self._receivers(following, known, silent, set())))
             self._left[following] = 1
             self._next += 1
+
+    def _receivers(
+        self, key: bytes, known: list[SignedPeerRecord], silent: list[SignedPeerRecord], sent: set[bytes]
+    ) -> list[SignedPeerRecord]:
+        """Return the k nodes closest to key that have answered and, among them, those that may have been unlucky;
+        without the nodes that the record was sent to."""
+        distance = _distance_to(key)
+        closest = sorted(known, key=distance)[: self._width]
+        if closest:
+            farthest = distance(closest[-1])
+            closest += [record for record in silent if distance(record) < farthest]
+        return [record for record in closest if record.node_id not in sent]
 
     # Sending ------------------------------------------------------------------------------------------------------
 
@@ -197,20 +215,22 @@ class Publish:
             self.on_published(key, self.sent.get(key, 0), now)
 
 
-def _closest_within(
-    key: bytes, center: bytes, known: list[SignedPeerRecord], width: int, radius: int | None
-) -> list[SignedPeerRecord] | None:
-    """Return the nodes closest to key, if those known (all within radius of center) are sure to hold them.
-
-    A node x at distance d from key is at most at (center XOR key) XOR d from center, which is below
-    2^max(bit lengths of both): where that is within the radius, x is known.
-    """
+def _distance_to(key: bytes) -> Callable[[SignedPeerRecord], int]:
     number = int.from_bytes(key, "big")
-    nearest = sorted(known, key=lambda record: int.from_bytes(record.node_id, "big") ^ number)[:width]
+    return lambda record: int.from_bytes(record.node_id, "big") ^ number
+
+
+def _is_within(
+    key: bytes, center: bytes, known: list[SignedPeerRecord], width: int, radius: int | None
+) -> bool:
+    """Tell whether the `width` nodes closest to key are sure to be among those known, which are all within radius of
+    center.
+
+    A node at distance d from key is at (center XOR key) XOR d from center, which is below 2^max(bit lengths of both).
+    """
     if radius is None:
-        return nearest
-    if len(nearest) < width:
-        return None
-    farthest = int.from_bytes(nearest[-1].node_id, "big") ^ number
-    shift = int.from_bytes(center, "big") ^ number
-    return nearest if 1 << max(farthest.bit_length(), shift.bit_length()) <= radius else None
+        return True
+    distances = sorted(map(_distance_to(key), known))[:width]
+    shift = int.from_bytes(key, "big") ^ int.from_bytes(center, "big")
+    reach = max(distances[-1].bit_length(), shift.bit_length())
+    return len(distances) == width and 1 << reach <= radius

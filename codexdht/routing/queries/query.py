@@ -16,13 +16,17 @@ Appraise = Callable[[bytes, float], tuple[float, bool]]
 
 
 class Ask(NamedTuple):
-    """A request to send: to the node of a record; FIND_NODE_FAST and the like about a key. FIND_NODE stands for the
-    node's own record (distance 0); FIND_NODE_FAST may be sent as a FIND_NODE to nodes that lack it; stored is the
-    record that an ADD_PROVIDER carries."""
+    """A request to send to the node of a record, for the sake of a key.
+
+    FIND_NODE_FAST asks for the nodes closest to `about`; to a node that lacks it, a FIND_NODE for the distances around
+    the key goes instead. Any other FIND_NODE asks for the node's own record (distance 0). stored is the record that an
+    ADD_PROVIDER carries.
+    """
 
     record: SignedPeerRecord
     kind: int
     key: bytes
+    about: bytes = b""
     stored: bytes = b""
 
 

@@ -202,6 +202,6 @@ class QueryRunner:
 
 def _find(ask: Ask, kind: Kind) -> tuple[bytes, NodesAnswer]:
     if kind == Kind.FIND_NODE_FAST:
-        return discv5.encode_find_node_fast(ask.key), NodesAnswer(kind, (), ask.record)
+        return discv5.encode_find_node_fast(ask.about), NodesAnswer(kind, (), ask.record)
     distances = lookup_distances(ask.key, ask.record.node_id)
     return discv5.encode_find_node(distances), NodesAnswer(kind, tuple(distances), ask.record)
