@@ -14,10 +14,8 @@ records, TALK_REQ.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any, Final
+from typing import Final
 
 from codexdht.errors import DecodeError
 from codexdht.identity import PrivateKey, node_id_of_public_key
@@ -31,30 +29,20 @@ from codexdht.messages.discv5 import (
 )
 from codexdht.messages.internal import (
     Actor,
-    AddressVoted,
     Call,
     CallAnswer,
     CallFailed,
     CallSent,
-    ClockSet,
-    Close,
     Done,
-    Hello,
-    Life,
-    LocalRecords,
     Message,
-    NodeLife,
-    Open,
     PeerReply,
     PeerRequest,
     PeerSeen,
     Stats,
-    UpdateRecord,
 )
-from codexdht.messages.machine import Outbox
 from codexdht.records import Endpoint, RecordCache
-from codexdht.wire import local
 from codexdht.wire.local import LocalState
+from codexdht.wire.presence import Presence
 from codexdht.wire.settings import WireSettings
 
 _ORDINARY: Final = 0
@@ -74,7 +62,7 @@ _Peer = tuple[bytes, Endpoint]
 
 
 class _Pending:
-    """A call: `sent` is when its message left (0 while it waits for a session), `left` how many packets of the answer
+    """A call: `sent` is when its message left (None while it waits for a session), `left` how many packets of the answer
     are to come (None before the first)."""
 
     __slots__ = ("call", "deadline", "expects", "left", "message", "peer", "request_id", "sent")
@@ -86,30 +74,21 @@ class _Pending:
         self.request_id = request_id
         self.message = message
         self.deadline = deadline
-        self.sent = 0.0
+        self.sent: float | None = None
         self.left: int | None = None
 
 
-class FastWire:
+class FastWire(Presence):
     """See the module. Invariant: a pending call is in `_pending`, and in `_waiting` of its peer as long as it is not
     sent; `_deadlines` holds each at least once. `_sessions` holds the client mode of each peer with a session."""
 
     def __init__(
         self, key: PrivateKey, state: LocalState, settings: WireSettings, records: RecordCache
     ) -> None:
-        self.outbox = Outbox()
-        self.counters: Counter[str] = Counter()
+        super().__init__(key, state, settings)
         self.datagrams: list[tuple[bytes, Endpoint]] = []
-        self.wants_socket = False
-        self.life = Life.UNKNOWN
         self.node_id = node_id_of_public_key(key.public_key)
-        self._settings = settings
         self._records = records
-        self._local = local.LocalRecords(key, state, settings)
-        self._unix_offset = 0.0
-        self._bound: list[Endpoint] | None = None
-        self._opening: list[Open] = []
-        self._closing: list[Close] = []
         self._sessions: dict[_Peer, bool] = {}
         self._seqs: dict[bytes, int] = {}
         self._pending: dict[bytes, _Pending] = {}
@@ -117,27 +96,7 @@ class FastWire:
         self._deadlines: list[tuple[float, int, _Pending]] = []
         self._number = 0
         self._mode = bytes((int(settings.client_mode),))
-        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
-            Call: self._call,
-            PeerReply: self._reply,
-            Hello: self._hello,
-            NodeLife: self._node_life,
-            ClockSet: self._clock_set,
-            Open: self._open,
-            Close: self._close,
-            UpdateRecord: self._update_record,
-            AddressVoted: self._address_voted,
-            Stats: self._stats,
-        }
-
-    @property
-    def unsaved_state(self) -> bytes | None:
-        """As in WireMachine."""
-        return self._local.unsaved
-
-    @unsaved_state.setter
-    def unsaved_state(self, saved: None) -> None:
-        self._local.unsaved = saved
+        self._handlers |= {Call: self._call, PeerReply: self._reply, Stats: self._stats}
 
     def assume_session(self, peer: _Peer) -> None:
         """Have a session with a peer who has one with us."""
@@ -185,7 +144,7 @@ class FastWire:
 
     def _session_made(self, peer: _Peer, now: float) -> None:
         for pending in self._waiting.pop(peer, ()):
-            if pending.request_id in self._pending and not pending.sent:
+            if pending.request_id in self._pending and pending.sent is None:
                 self._send(_ORDINARY, pending.message, peer[1])
                 self._sent(pending, now)
 
@@ -213,7 +172,7 @@ class FastWire:
             self._count_packet(pending, body, now)
         else:
             del self._pending[pending.request_id]
-        answer = CallAnswer(pending.call, kind, body, now - pending.sent, bool(message[0]))
+        answer = CallAnswer(pending.call, kind, body, now - (pending.sent or 0.0), bool(message[0]))
         self.outbox.send(Actor.ROUTING, answer)
 
     def _count_packet(self, pending: _Pending, body: bytes, now: float) -> None:
@@ -232,7 +191,7 @@ class FastWire:
         while self._deadlines and self._deadlines[0][0] <= now:
             pending = heappop(self._deadlines)[2]
             if pending.request_id in self._pending and pending.deadline <= now:
-                late = self._waiting.pop(pending.peer, []) if not pending.sent else [pending]
+                late = self._waiting.pop(pending.peer, []) if pending.sent is None else [pending]
                 for each in late:
                     if self._pending.pop(each.request_id, None) is not None:
                         self.counters["calls_timed_out"] += 1
@@ -313,12 +272,15 @@ class FastWire:
 
     # Life of the node -------------------------------------------------------------------------------------------
 
-    def boot(self, now: float) -> None:
-        """As in Machine."""
-        endpoints = [local.parse_listen(text) for text in self._settings.listen]
-        self._local.configure(endpoints, now + self._unix_offset)
-        self.outbox.broadcast(Actor.WIRE, self._local_records())
-        self.outbox.broadcast(Actor.WIRE, Hello(Actor.WIRE))
+    def record_changed(self) -> None:
+        """Nothing is kept that was made from the record."""
+
+    def closed(self) -> None:
+        """Fail everything."""
+        self._waiting.clear()
+        pending, self._pending = self._pending, {}
+        for each in pending.values():
+            self.outbox.send(Actor.ROUTING, CallFailed(each.call, "closed"))
 
     def handle(self, message: Message, now: float) -> None:
         """As in Machine."""
@@ -328,74 +290,11 @@ class FastWire:
             return
         handler(message, now)
 
-    def _local_records(self) -> LocalRecords:
-        provider = self._local.provider_record
-        return LocalRecords(self._local.record.encoded, b"" if provider is None else provider.encoded)
-
-    def _hello(self, hello: Hello, _now: float) -> None:
-        self.outbox.send(Actor(hello.actor), NodeLife(Actor.WIRE, self.life))
-        self.outbox.send(Actor(hello.actor), self._local_records())
-
-    def _node_life(self, message: NodeLife, _now: float) -> None:
-        if message.life != Life.UNKNOWN and (message.actor == Actor.API or self.life is Life.UNKNOWN):
-            self.life = Life(message.life)
-            self.wants_socket = self.life in (Life.OPEN, Life.STARTED)
-
-    def _clock_set(self, clock: ClockSet, _now: float) -> None:
-        self._unix_offset = clock.unix_offset
-
-    def _update_record(self, update: UpdateRecord, now: float) -> None:
-        unix_time = now + self._unix_offset
-        record = self._local.update(update.provider, update.record, update.addresses, unix_time)
-        self.outbox.broadcast(Actor.WIRE, self._local_records())
-        self.outbox.send(Actor(update.asker), Done(update.request, record.encoded))
-
-    def _address_voted(self, voted: AddressVoted, now: float) -> None:
-        if self._local.vote((voted.host, voted.port), now + self._unix_offset):
-            self.outbox.broadcast(Actor.WIRE, self._local_records())
-
     def _stats(self, stats: Stats, _now: float) -> None:
         gauges = {"sessions": len(self._sessions), "calls": len(self._pending)}
         value = {"counters": dict(self.counters), "gauges": gauges}
         self.outbox.send(Actor(stats.asker), Done(stats.request, value))
 
-    def _open(self, message: Open, _now: float) -> None:
-        self.wants_socket = True
-        self._opening.append(message)
-        if self._bound is not None:
-            self._opened()
-
-    def _opened(self) -> None:
-        for message in self._opening:
-            self.outbox.send(Actor(message.asker), Done(message.request, self._local.record.encoded))
-        self._opening.clear()
-
-    def socket_bound(self, endpoints: list[Endpoint], now: float) -> None:
-        """As in WireMachine."""
-        self._bound = endpoints
-        if self.life in (Life.UNKNOWN, Life.CLOSED):
-            self.life = Life.OPEN
-        if self._local.configure(endpoints, now + self._unix_offset):
-            self.outbox.broadcast(Actor.WIRE, self._local_records())
-        self._opened()
-
-    def _close(self, message: Close, now: float) -> None:
-        self._closing.append(message)
-        self.wants_socket = False
-        if self._bound is None:
-            self.socket_closed(now)
-
-    def socket_closed(self, now: float) -> None:  # noqa: ARG002
-        """As in WireMachine."""
-        self._bound = None
-        self.life = Life.CLOSED
-        for message in self._closing:
-            self.outbox.send(Actor(message.asker), Done(message.request, None))
-        self._closing.clear()
-
-    def stop(self, now: float) -> None:
+    def stop(self, now: float) -> None:  # noqa: ARG002
         """As in Machine."""
-
-    def is_idle(self) -> bool:
-        """As in Machine."""
-        return True
+        self.closed()
