@@ -11,7 +11,7 @@ from codexdht.errors import InvalidParams
 from codexdht.identity import node_id_of_public_key
 
 Kind = Literal["dht", "provider"]
-Keys = Annotated[list[Key], Meta(min_length=1, max_length=10_000)]
+Keys = Annotated[list[Key], Meta(min_length=1, max_length=2_000)]
 Limit = Annotated[int, Meta(ge=1, le=10_000)]
 
 

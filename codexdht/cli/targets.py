@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from codexdht.client import Key
-from codexdht.identity import (
-    node_id_of_cid,
-    node_id_of_eth_address,
-    node_id_of_public_key,
-    parse_peer_id,
-)
+from codexdht.identity import node_id_of_public_key, parse_peer_id
 from codexdht.records import record_from_uri
 
 
@@ -19,11 +14,7 @@ def key_of(text: str) -> Key:
     """
     if text.startswith("16Uiu2"):
         return Key.id(node_id_of_public_key(parse_peer_id(text)))
-    key = Key.of(text)
-    [(form, value)] = key.wire.items()
-    if form == "id":
-        return key
-    return Key.id(node_id_of_eth_address(value) if form == "address" else node_id_of_cid(value))
+    return Key.of(text).resolved()
 
 
 def node_of(text: str) -> Key | str:

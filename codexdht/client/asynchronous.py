@@ -176,7 +176,7 @@ class AsyncClient:
     async def add_providers(
         self, keys: Iterable[KeyLike], *, record: RecordLike | None = None, timeout: float | None = None
     ) -> AddedMany:
-        """The same for up to 10,000 keys at once; neighbouring keys share lookups."""
+        """The same for up to 2,000 keys at once; neighbouring keys share lookups."""
         return await self._call(calls.add_providers(keys, record), timeout)
 
     async def get_providers(

@@ -114,4 +114,4 @@ def _node(node: Record | KeyLike) -> dict[str, Any]:
 
 
 def _wires(keys: Iterable[KeyLike]) -> list[dict[str, bytes | str]]:
-    return [Key.of(key).wire for key in keys]
+    return [Key.of(key).resolved().wire for key in keys]

@@ -74,6 +74,18 @@ class Key:
         is_address = size == 20 and (isinstance(value, bytes) or value.startswith("0x"))
         return cls.address(value) if is_address else cls.cid(value)
 
+    def resolved(self) -> Key:
+        """Return the id that a CID or an address stands for, so that many of them are not left to the node's front.
+
+        Raises InvalidParams.
+        """
+        from codexdht.identity import node_id_of_cid, node_id_of_eth_address
+
+        [(form, value)] = self.wire.items()
+        if form == "id":
+            return self
+        return Key.id(node_id_of_cid(value) if form == "cid" else node_id_of_eth_address(value))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and other.wire == self.wire
 

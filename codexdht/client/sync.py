@@ -147,7 +147,7 @@ class Client:
     def add_providers(
         self, keys: Iterable[KeyLike], *, record: RecordLike | None = None, timeout: float | None = None
     ) -> AddedMany:
-        """The same for up to 10,000 keys at once; neighbouring keys share lookups."""
+        """The same for up to 2,000 keys at once; neighbouring keys share lookups."""
         return self._call(calls.add_providers(keys, record), timeout)
 
     def get_providers(
