@@ -152,7 +152,7 @@ class Lookup:
     def silent(self) -> list[SignedPeerRecord]:
         """Return the records of nodes that were asked, have not answered, and are no farther away than the last of the
         closest: dead, or alive and unlucky."""
-        radius = self.radius()
+        radius = self.radius() if len(self.closest()) == self.shape.width else None
         return [
             c.record
             for c in self._candidates
@@ -165,9 +165,12 @@ class Lookup:
         return bool(alive) and all(c.state is State.ANSWERED for c in alive)
 
     def radius(self) -> int | None:
-        """Return a distance below which every live node has answered; None where all nodes there are have."""
-        answered = [c.distance for c in self._candidates if c.state is State.ANSWERED]
-        return answered[self.shape.width - 1] if len(answered) >= self.shape.width else None
+        """Return a distance below which every live node has answered; None where nobody has.
+
+        Fewer answers than wanted do not mean that there are no other nodes: who knows of them may have been silent.
+        """
+        answered = [c.distance for c in self._candidates if c.state is State.ANSWERED][: self.shape.width]
+        return answered[-1] if answered else None
 
     # Inside -------------------------------------------------------------------------------------------------------
 
