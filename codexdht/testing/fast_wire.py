@@ -62,8 +62,8 @@ _Peer = tuple[bytes, Endpoint]
 
 
 class _Pending:
-    """A call: `sent` is when its message left (None while it waits for a session), `left` how many packets of the answer
-    are to come (None before the first)."""
+    """A call: `sent` is when its message left (None while it waits for a session), `left` how many packets of the
+    answer are to come (None before the first)."""
 
     __slots__ = ("call", "deadline", "expects", "left", "message", "peer", "request_id", "sent")
 
