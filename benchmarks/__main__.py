@@ -15,6 +15,7 @@ from benchmarks import report
 from benchmarks.load import measure_load
 from benchmarks.processes import machine
 from benchmarks.rows import ROWS
+from benchmarks.whole import measure_whole, write_whole
 
 
 def say(text: str) -> None:
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     failed = 0
     if loads := [row for row in chosen.rows if row in ROWS] or ([] if chosen.rows else list(ROWS)):
         failed = run_load(loads, chosen.rounds, complete=not chosen.rows)
+    if "whole" in chosen.rows:
+        run_whole()
     return failed
 
 
@@ -49,6 +52,11 @@ def run_load(names: list[str], rounds: int, complete: bool) -> int:
         report.write_markdown("node", text)
         say(report.plot_load(result))
     return int(any("error" in row or row["lost"] for row in result["rows"]))
+
+
+def run_whole() -> None:
+    """Run the rows of the node as a whole, and keep them."""
+    say(write_whole(measure_whole(say) | {"machine": machine()}))
 
 
 if __name__ == "__main__":

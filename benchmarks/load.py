@@ -47,7 +47,7 @@ class Generator:
         record = node.client.record()
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        address = _endpoint(record.addresses[0])
+        address = endpoint_of_text(record.addresses[0])
         self._process = context.Process(target=serve, args=(theirs, record.spr, address), daemon=True)
         self._process.start()
         theirs.close()
@@ -90,14 +90,15 @@ class Generator:
         self._process.join()
 
 
-def _endpoint(address: str) -> tuple[str, int]:
+def endpoint_of_text(address: str) -> tuple[str, int]:
+    """Return host and port of /ip4/…/udp/…"""
     _, _, host, _, port = address.split("/")
     return host, int(port)
 
 
 @contextmanager
-def running_node(**settings: object) -> Iterator[Node]:
-    """A started node in a fresh data directory, with some peers in its table."""
+def running_node(**settings: object) -> Iterator[tuple[Node, Responders]]:
+    """A started node in a fresh data directory, and the peers in its table."""
     folder = Path(tempfile.mkdtemp(prefix="cdxb-"))
     try:
         with (
@@ -111,7 +112,7 @@ def running_node(**settings: object) -> Iterator[Node]:
         ):
             node.open()
             node.start()
-            yield node
+            yield node, responders
     finally:
         shutil.rmtree(folder)
 
@@ -205,7 +206,7 @@ def _limit(cost: Cost) -> str:
 
 def measure_load(names: list[str], rounds: int, say: Say) -> dict[str, Any]:
     """Return the load table: {"e_us", "rows", …}; costs in E are by the median E of the run."""
-    with running_node() as node, LoadTable(node, rounds, say) as table:
+    with running_node() as (node, _), LoadTable(node, rounds, say) as table:
         rows = [table.measure(name) for name in names]
     e = median(table.e_seconds) * _MICRO
     for row in rows:

@@ -88,11 +88,15 @@ class Responders:
         theirs.close()
         self.records: list[str] = ours.recv()
 
+    def silence(self) -> None:
+        """Let them answer nothing from now on, as if the network had lost them."""
+        self._process.terminate()
+
     def __enter__(self) -> Responders:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
+        self.silence()
         self._process.join()
