@@ -24,7 +24,9 @@ from codexdht.wire.settings import WireSettings
 
 FILE_VARIABLE: Final = "CODEXDHT_CONFIG"
 _PREFIX: Final = "CODEXDHT_"
-_NOT_SETTINGS: Final = frozenset({FILE_VARIABLE, "CODEXDHT_PYTHON", "CODEXDHT_OWNER_PID", "CODEXDHT_VECTORS"})
+_NOT_SETTINGS: Final = frozenset(
+    {FILE_VARIABLE, "CODEXDHT_PYTHON", "CODEXDHT_OWNER_PID", "CODEXDHT_SUPERVISOR_PID", "CODEXDHT_VECTORS"}
+)
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,8 +71,9 @@ class TalkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Section `talk`."""
 
     handlers: dict[str, str] = {}
-    """Who answers the TALK_REQs of a protocol: protocol = "module:function". The function takes the asking node's id, its
-    (host, port) and the request, and returns the response; it runs in the wire's process, which waits for it."""
+    """Who answers the TALK_REQs of a protocol: protocol = "module:function". The function takes the asking node's
+    id, its (host, port) and the request, and returns the response; it runs in the wire's process, which waits for
+    it."""
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

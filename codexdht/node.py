@@ -133,7 +133,8 @@ def stop_node(data_dir: Path, timeout: float = _STOP_SECONDS) -> bool:
 def actor_pid(run_dir: Path, actor: str) -> int | None:
     """Return the process id of a running actor: wire, routing, store or api."""
     lock = run_dir / f"{actor}.lock"
-    return int(lock.read_text()) if lock.is_file() and _is_locked(lock) else None
+    pid = lock.read_text() if lock.is_file() and _is_locked(lock) else ""
+    return int(pid) if pid else None
 
 
 def _run_dir(data_dir: Path) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import zmq
 
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes
 _CRASH_PAUSE = 1.0
+_LOCK_TRIES = 10
+_LOCK_PAUSE = 0.02
 
 Shell = Callable[[Config, Any], tuple[Machine, Callable[[Reactor], None]]]
 """Makes an actor's machine, and the function that gives the reactor its ports."""
@@ -80,19 +82,29 @@ def _locked(run_dir: Path, name: str) -> Iterator[None]:
     """Hold the run directory for this actor, so that two nodes never share one data directory."""
     _make_run_dir(run_dir)
     with (run_dir / f"{name}.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _acquire(lock):
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             raise StartupError(
                 f"data directory {run_dir.parent} is in use by another node (its {name} has pid {owner}); "
                 "stop that node or set node.data_dir"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _acquire(lock: IO[str]) -> bool:
+    """Lock a file. Whoever asks whether a node runs holds the lock for a moment, so one refusal says nothing yet."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return True
+    return False
 
 
 def _make_run_dir(run_dir: Path) -> None:

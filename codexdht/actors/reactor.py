@@ -29,6 +29,7 @@ _WATCH_SECONDS = 1.0
 _CLOCK_STEP = 0.5
 _STOP_SECONDS = 2.5
 _MAX_WAIT = 1.0
+SUPERVISOR_VARIABLE = "CODEXDHT_SUPERVISOR_PID"
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Reactor:
         self.ports: list[Port] = []
         self._mailbox = mailbox
         self._events = events
-        self._parent = os.getppid()
+        self._parent = int(os.environ.get(SUPERVISOR_VARIABLE, os.getppid()))
         self._unix_offset: float | None = None
         self._watches: list[Callable[[], bool]] = [self._parent_is_gone]
         self._watched_at = 0.0
