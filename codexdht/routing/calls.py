@@ -140,7 +140,7 @@ class Calls:
             call.listener.call_answered(call, [], 0.0, True, now)
             return
         self._counters["calls_" + reason if reason in _REASONS else "calls_failed"] += 1
-        if reason in _NODES_FAULT:
+        if reason in _NODES_FAULT and call.kind != Kind.ADD_PROVIDER:  # its success would count for nothing
             self._contacts.failed(call.record.node_id, call.kind, now)
         call.listener.call_failed(call, reason, now)
 

@@ -165,7 +165,7 @@ class RoutingMachine:
         if not seen.record:
             return
         try:
-            record = self._contacts.records.decode(seen.record)
+            record = self._contacts.records.decode(seen.record, verified=True)
         except DecodeError:
             self.counters["peer_seen_bad_record"] += 1
             return

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from operator import attrgetter
 
+from codexdht.identity import MAX_DISTANCE
 from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.queries.query import Appraise, Ask, Shape
@@ -14,6 +15,7 @@ from codexdht.routing.queries.query import Appraise, Ask, Shape
 _KEPT = 4
 _ANSWER_SIZE = 6
 _PATIENCE = 2.0
+_FARTHEST = 1 << 256
 _by_distance = attrgetter("distance")
 
 
@@ -136,8 +138,7 @@ class Lookup:
 
     def closest(self, count: int | None = None) -> list[SignedPeerRecord]:
         """Return the records of the closest nodes that have answered, nearest first; `width` of them by default."""
-        answered = [c.record for c in self._candidates if c.state is State.ANSWERED]
-        return answered[: self.shape.width if count is None else count]
+        return [c.record for c in self._answered()[:count]]
 
     def record_of(self, node_id: bytes) -> SignedPeerRecord | None:
         """Return the newest record seen of a node, alive or not."""
@@ -152,11 +153,10 @@ class Lookup:
     def silent(self) -> list[SignedPeerRecord]:
         """Return the records of nodes that were asked, have not answered, and are no farther away than the last of the
         closest: dead, or alive and unlucky."""
-        radius = self.radius() if len(self.closest()) == self.shape.width else None
+        answered = self._answered()
+        last = answered[-1].distance if len(answered) == self.shape.width else _FARTHEST
         return [
-            c.record
-            for c in self._candidates
-            if c.state in (State.ASKED, State.FAILED) and (radius is None or c.distance < radius)
+            c.record for c in self._candidates if c.state in (State.ASKED, State.FAILED) and c.distance < last
         ]
 
     def settled(self, now: float) -> bool:
@@ -164,15 +164,23 @@ class Lookup:
         alive = [c for c in self._candidates if not _is_gone(c, now)][: self.shape.alpha]
         return bool(alive) and all(c.state is State.ANSWERED for c in alive)
 
-    def radius(self) -> int | None:
-        """Return a distance below which every live node has answered; None where nobody has.
+    def radius(self) -> int:
+        """Return a distance below which every live node that anybody knows has answered.
 
-        Fewer answers than wanted do not mean that there are no other nodes: who knows of them may have been silent.
+        It is that of the last of the closest, if as many answered as were wanted. Fewer answers mean that there are no
+        other nodes only where fewer were ever heard of; otherwise half of the distance is taken for certain.
         """
-        answered = [c.distance for c in self._candidates if c.state is State.ANSWERED][: self.shape.width]
-        return answered[-1] if answered else None
+        answered = self._answered()
+        if len(self._by_id) < self.shape.width:
+            return _FARTHEST
+        if len(answered) == self.shape.width:
+            return answered[-1].distance
+        return 1 << answered[-1].distance.bit_length() - 1 if answered else 0
 
     # Inside -------------------------------------------------------------------------------------------------------
+
+    def _answered(self) -> list[Candidate]:
+        return [c for c in self._candidates if c.state is State.ANSWERED][: self.shape.width]
 
     def _insert(self, record: SignedPeerRecord) -> None:
         candidate = Candidate(record, int.from_bytes(record.node_id, "big") ^ self._number)
@@ -250,8 +258,8 @@ class Lookup:
         """
         known = [c.distance for c in self._candidates if c.state is not State.FAILED][: self.shape.width]
         first = known[min(_ANSWER_SIZE, len(known)) - 1].bit_length()
-        last = known[-1].bit_length()
-        tops = [1 << bits - 1 for bits in range(max(first, 1), max(last, 1) + 1)]
+        last = known[-1].bit_length() + (len(known) < self.shape.width)
+        tops = [1 << bits - 1 for bits in range(max(first, 1), min(max(last, 1), MAX_DISTANCE) + 1)]
         halves = [top | top >> 1 for top in tops]
         quarters = [tops[-1] | tops[-1] >> 2, halves[-1] | tops[-1] >> 2]
         return tops + halves + quarters

@@ -12,6 +12,8 @@ from codexdht.routing.queries.query import Ask
 
 _BURST = 8
 _AHEAD = 1024
+_BREADTH = 2
+_BROADEST = 4
 
 OnPublished = Callable[[bytes, int, float], None]
 """Key, number of nodes it was sent to, now."""
@@ -21,7 +23,7 @@ class Publish:
     """Publishes sorted keys neighbourhood by neighbourhood.
 
     A lookup for the first key left finds the k closest nodes, or twice as many where the next key is within `reach`
-    of it (the distance at which neighbours share nodes). Those nodes are exactly all live ones within some radius of
+    of it (the distance at which neighbours share nodes), or up to four times when that served nobody else. Those nodes are exactly all live ones within some radius of
     the lookup's target, so every following key whose own k closest lie within that radius is served without a lookup.
     A record leaves as soon as its place is certain: for the key of the lookup while it still runs, once the α closest
     nodes have all answered.
@@ -32,6 +34,8 @@ class Publish:
     """
 
     __slots__ = (
+        "_breadth",
+        "_dead",
         "_early",
         "_keys",
         "_left",
@@ -75,10 +79,12 @@ class Publish:
         self._reach = reach
         self._rate = rate
         self._next = 0
+        self._breadth = _BREADTH
         self._lookup: Lookup | None = None
         self._early: set[bytes] = set()
         self._ready: deque[tuple[bytes, list[SignedPeerRecord]]] = deque()
         self._left: dict[bytes, int] = {}
+        self._dead: set[bytes] = set()
         self._tokens = float(_BURST)
         self._tokens_at: float | None = None
 
@@ -117,6 +123,7 @@ class Publish:
     def on_timeout(self, ask: Ask, now: float) -> None:
         """A record could not be sent, or a node has not answered."""
         if ask.kind == Kind.ADD_PROVIDER:
+            self._dead.add(ask.record.node_id)
             self._settle_one(ask.key, now)
         elif self._lookup is not None and ask.key == self._lookup.target:
             self._lookup.on_timeout(ask, now)
@@ -150,7 +157,7 @@ class Publish:
         if self._next == len(self._keys):
             return self._width
         gap = int.from_bytes(self._keys[self._next], "big") ^ int.from_bytes(key, "big")
-        return 2 * self._width if gap < self._reach else self._width
+        return self._breadth * self._width if gap < self._reach else self._width
 
     def _certain(self, lookup: Lookup) -> list[Ask]:
         """Return the sends to nodes that have answered and have a place among the k closest to the lookup's key."""
@@ -172,13 +179,15 @@ class Publish:
         known, radius = lookup.closest(), lookup.radius()
         silent = [record for record in lookup.silent() if self._may_live(record.node_id)]
         self._ready.append((key, self._receivers(key, known, silent, self._early)))
+        first = self._next
         while self._next < len(self._keys):
             following = self._keys[self._next]
             if not _is_within(following, key, known, self._width, radius):
-                return
+                break
             self._ready.append((following, self._receivers(following, known, silent, set())))
             self._left[following] = 1
             self._next += 1
+        self._breadth = _BREADTH if self._next > first else min(self._breadth + 1, _BROADEST)
 
     def _receivers(
         self, key: bytes, known: list[SignedPeerRecord], silent: list[SignedPeerRecord], sent: set[bytes]
@@ -202,7 +211,7 @@ class Publish:
         while self._ready and self._tokens >= 1:
             self._tokens -= 1
             key, nodes = self._ready.popleft()
-            asks += self._send(key, nodes)
+            asks += self._send(key, [node for node in nodes if node.node_id not in self._dead])
             self._settle_one(key, now)
         return asks
 
@@ -220,15 +229,13 @@ def _distance_to(key: bytes) -> Callable[[SignedPeerRecord], int]:
     return lambda record: int.from_bytes(record.node_id, "big") ^ number
 
 
-def _is_within(
-    key: bytes, center: bytes, known: list[SignedPeerRecord], width: int, radius: int | None
-) -> bool:
+def _is_within(key: bytes, center: bytes, known: list[SignedPeerRecord], width: int, radius: int) -> bool:
     """Tell whether the `width` nodes closest to key are sure to be among those known, which are all within radius of
     center.
 
     A node at distance d from key is at (center XOR key) XOR d from center, which is below 2^max(bit lengths of both).
     """
-    if radius is None:
+    if radius >= 1 << 256:
         return True
     distances = sorted(map(_distance_to(key), known))[:width]
     shift = int.from_bytes(key, "big") ^ int.from_bytes(center, "big")
