@@ -293,7 +293,8 @@ def main() -> None:
         result = measure(path, arguments.records, arguments.providers, arguments.turnover)
     finally:
         shutil.rmtree(path)
-    result["machine"] = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+    load = os.getloadavg()[0]
+    result["machine"] = f"{os.cpu_count()} cores, load average {load:.1f}, Python {platform.python_version()}"
     text = table(result)
     sys.stdout.write("\r" + text)
     if not arguments.no_write:

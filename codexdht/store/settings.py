@@ -64,7 +64,7 @@ class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     commit_interval: Annotated[float, Meta(gt=0, le=0.1)] = 0.05
     """How long a record from the network may wait before it is on disk."""
 
-    max_batch: Positive = 400
+    max_batch: Positive = 200
     """Changes after which a commit does not wait for its interval: nothing else is done during a commit, which writes
     about three pages for each change."""
 
