@@ -142,7 +142,8 @@ class RoutingTable:
 
     def restore(self, entry: Entry) -> bool:
         """Put a saved entry back; tell whether it found a place."""
-        if entry.number in self._entries or entry.number == self._own:
+        number = entry.number
+        if number in self._entries or number == self._own or self._bucket(number).spare(number) is not None:
             return False
         self._place(entry)
         return entry.number in self._entries
