@@ -80,9 +80,9 @@ def _acquaintances(world: World, everybody: list[_Identity], at: int) -> list[_I
     region = everybody[max(0, at - _REGION) : at + _REGION]
     region = sorted((i for i in region if i.number != own), key=lambda i: i.number ^ own)
     rest = region[_NEAREST:]
-    sample = world.entropy.sample(rest, min(len(rest), _NEIGHBOURS))
-    sample += world.entropy.sample(everybody, min(len(everybody), _STRANGERS))
-    return region[:_NEAREST] + sample
+    known = region[:_NEAREST] + world.entropy.sample(rest, min(len(rest), _NEIGHBOURS))
+    known += world.entropy.sample(everybody, min(len(everybody), _STRANGERS))
+    return list({identity.number: identity for identity in known}.values())
 
 
 def _fill(world: World, node: Node, known: list[_Identity]) -> None:
