@@ -29,9 +29,10 @@ from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import Actor, ClockSet, PeerRequest, PutProvider, RemoveProviders
 from codexdht.records import sign_record
-from codexdht.store import StoreMachine, StoreSettings
 from codexdht.store.backend import Table
 from codexdht.store.lmdb_backend import LmdbBackend, open_lmdb
+from codexdht.store.machine import StoreMachine
+from codexdht.store.settings import StoreSettings
 
 RESULTS = Path(__file__).parent / "results"
 ADDRESS = b"\x04\x01\x02\x03\x04\x06\x1f\x9a"

@@ -11,6 +11,7 @@ from typing import Any
 
 import zmq
 
+from codexdht import __version__
 from codexdht.actors.reactor import Reactor
 from codexdht.actors.users import UsersPort
 from codexdht.api.machine import ApiMachine
@@ -28,7 +29,7 @@ def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[
     endpoints = config.api.endpoints or [f"ipc://{config.run_dir}/api.sock"]
     server_key = _server_key(config, endpoints)
     _write_supervisor_pid(config.run_dir)
-    machine = ApiMachine(config.api, autostart=config.node.autostart)
+    machine = ApiMachine(config.api, autostart=config.node.autostart, info=_info(config))
 
     def attach(reactor: Reactor) -> None:
         if server_key is not None:
@@ -39,6 +40,16 @@ def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[
         _watch_owner(reactor)
 
     return machine, attach
+
+
+def _info(config: Config) -> dict[str, str | int]:
+    """What `stats` says of the processes, beside what the actors count."""
+    return {
+        "version": __version__,
+        "data_dir": str(config.data_dir),
+        "supervisor_pid": os.getppid(),
+        "api_pid": os.getpid(),
+    }
 
 
 def _server_key(config: Config, endpoints: list[str]) -> tuple[bytes, bytes] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
 import time
 from collections import Counter
 from pathlib import Path
@@ -89,7 +88,9 @@ def set_up_logging(actor: str, level: str, log_format: str, directory: Path | No
     handler: logging.Handler = logging.StreamHandler()
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
+        from logging.handlers import RotatingFileHandler
+
+        handler = RotatingFileHandler(
             directory / f"{actor}.log", maxBytes=10_000_000, backupCount=5, encoding="utf-8"
         )
     handler.setFormatter(_Formatter(actor, log_format == "json"))

@@ -46,14 +46,16 @@ class Mailbox:
         outbox.connect(f"ipc://{_path(run_dir, other)}")
         return outbox
 
-    def send(self, to: Actor, messages: list[Message]) -> None:
-        """Send a batch, or count it as dropped."""
+    def send(self, to: Actor, messages: list[Message]) -> bool:
+        """Send a batch; false, and counted, when it had to be dropped."""
         try:
             self._outboxes[to].send_multipart(
                 (SCHEMA_VERSION, encode_batch(messages)), zmq.NOBLOCK, copy=True
             )
         except zmq.Again:
             self.counters["mailbox_full"] += len(messages)
+            return False
+        return True
 
     def receive(self) -> list[Message] | None:
         """Return the messages of one batch, or None if no batch is waiting."""

@@ -21,7 +21,7 @@ import zmq
 
 from codexdht.actors.log import EventLog
 from codexdht.actors.mailbox import Mailbox
-from codexdht.messages.internal import ClockSet, Stats
+from codexdht.messages.internal import ClockSet, Failed, Message, Stats
 from codexdht.messages.machine import Machine
 
 _DRAIN = 256
@@ -132,12 +132,22 @@ class Reactor:
             port.flush(now)
         outbox = self.machine.outbox
         for actor, messages in outbox.take():
-            self._mailbox.send(actor, messages)
+            if not self._mailbox.send(actor, messages):
+                self._refuse(messages, now)
         if outbox.events:
             for event in outbox.events:
                 self._events.write(event, now)
             outbox.events.clear()
         self._events.tick(now)
+
+    def _refuse(self, messages: list[Message], now: float) -> None:
+        """Tell the machine that requests of its own could not be sent: its user is answered `busy` at once."""
+        for message in messages:
+            request = getattr(message, "request", None)
+            if request is not None and hasattr(message, "asker"):
+                self.machine.handle(Failed(request, "busy", "an actor has too much to do; try again"), now)
+        for port in self.ports:
+            port.flush(now)
 
     def _set_clock(self, now: float) -> None:
         """Tell the machine at the start, and when the system clock was stepped, what time it is."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import zmq
-from zmq.auth.base import Authenticator
 
 from codexdht.api.machine import ApiMachine
 from codexdht.errors import ConfigError, StartupError
@@ -105,6 +104,8 @@ class CurvePort:
         """Allow the public keys (`*.key` files as `zmq.auth` writes them) in a directory. Raises ConfigError."""
         if not any(clients_dir.glob("*.key")):
             raise ConfigError(f"api.curve_clients: {clients_dir} holds no public key (*.key) of a client")
+        from zmq.auth.base import Authenticator  # with CURVE alone: it costs 2 MB
+
         self._authenticator = Authenticator(context)
         self._authenticator.start()
         self._authenticator.configure_curve(domain="*", location=str(clients_dir))

@@ -1,6 +1,4 @@
-"""The user API (shared specification `api.md`): what users' requests mean, and who in the node answers them."""
+"""The user API (`api.md`): what users' requests mean, and who in the node answers them.
 
-from codexdht.api.machine import ApiMachine
-from codexdht.api.settings import ApiSettings
-
-__all__ = ["ApiMachine", "ApiSettings"]
+Nothing is imported here: every actor reads the settings of all, and would load this actor's machine with them.
+"""

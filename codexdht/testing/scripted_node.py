@@ -13,7 +13,8 @@ from typing import Any
 
 import zmq
 
-from codexdht.api import ApiMachine, ApiSettings
+from codexdht.api.machine import ApiMachine
+from codexdht.api.settings import ApiSettings
 from codexdht.entropy import seeded
 from codexdht.identity import PrivateKey
 from codexdht.messages import internal

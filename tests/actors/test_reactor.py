@@ -16,7 +16,7 @@ import zmq
 from codexdht.actors.log import EventLog
 from codexdht.actors.mailbox import Mailbox
 from codexdht.actors.reactor import Reactor
-from codexdht.messages.internal import Actor, ClockSet, Done, Hello, Lookup, Message, Stats
+from codexdht.messages.internal import Actor, ClockSet, Done, Failed, Hello, Lookup, Message, Stats
 from codexdht.messages.machine import Outbox
 
 
@@ -144,3 +144,18 @@ def test_the_clock_is_set_before_boot(folder: Path) -> None:
     assert abs(clock.unix_offset - (time.time() - time.monotonic())) < 5
     assert boot == "boot"
     assert machine.stopped_at is not None
+
+
+def test_a_request_that_cannot_be_sent_is_answered_busy(folder: Path) -> None:
+    """At the high-water mark the asker hears `busy` in the same turn; nothing blocks, nothing waits for a timeout."""
+    machine = Script()
+    later = time.monotonic() + 60
+    with zmq.Context() as context:
+        mailbox = Mailbox(context, folder, Actor.STORE)
+        while mailbox.send(Actor.API, [Hello(Actor.STORE)]):
+            pass
+        machine.outbox.send(Actor.API, Stats(Actor.STORE, 77, later))
+        reactor = Reactor(machine, mailbox, EventLog())
+        reactor.watch(lambda: True)
+        reactor.run(lambda: None)
+    assert Failed(77, "busy", "an actor has too much to do; try again") in machine.heard

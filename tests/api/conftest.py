@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from codexdht.api import ApiMachine, ApiSettings
+from codexdht.api.machine import ApiMachine
+from codexdht.api.settings import ApiSettings
 from codexdht.entropy import seeded
 from codexdht.messages.internal import Life
 from codexdht.testing.scripted_node import Script, ScriptedActors

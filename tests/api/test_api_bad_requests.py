@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codexdht.api import ApiMachine, ApiSettings
+from codexdht.api.machine import ApiMachine
 from codexdht.api.methods import NAMES
+from codexdht.api.settings import ApiSettings
 from codexdht.entropy import seeded
 from codexdht.errors import API_ERRORS
 from codexdht.messages.internal import Actor, Life, LocalRecords, NodeLife

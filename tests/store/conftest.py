@@ -27,9 +27,11 @@ from codexdht.messages.internal import (
     Stats,
 )
 from codexdht.records import SignedPeerRecord, decode_record, sign_record
-from codexdht.store import MemoryBackend, StoreMachine, StoreSettings
 from codexdht.store.backend import Table
 from codexdht.store.lmdb_backend import open_lmdb
+from codexdht.store.machine import StoreMachine
+from codexdht.store.memory_backend import MemoryBackend
+from codexdht.store.settings import StoreSettings
 
 UNIX = 1_800_000_000
 ADDRESS = b"\x04\x01\x02\x03\x04\x06\x1f\x9a"

@@ -11,10 +11,12 @@ import lmdb
 import pytest
 
 from codexdht.errors import StoreError
-from codexdht.store import MemoryBackend, StoreMachine, StoreSettings
 from codexdht.store.backend import Table
 from codexdht.store.layout import LAYOUT
 from codexdht.store.lmdb_backend import check_structure, open_lmdb, open_readonly
+from codexdht.store.machine import StoreMachine
+from codexdht.store.memory_backend import MemoryBackend
+from codexdht.store.settings import StoreSettings
 from codexdht.store.tools import store_stats, verify
 
 PAGE = 4096

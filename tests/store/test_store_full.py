@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from codexdht.messages.internal import Done, Failed, PutProvided, PutProvider, SaveTable
-from codexdht.store import StoreMachine, StoreSettings
 from codexdht.store.lmdb_backend import LmdbBackend
+from codexdht.store.machine import StoreMachine
+from codexdht.store.settings import StoreSettings
 from codexdht.store.tools import verify
 
 SMALL = 256 * 1024

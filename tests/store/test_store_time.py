@@ -10,8 +10,10 @@ import pytest
 
 from codexdht.errors import StoreError
 from codexdht.messages.internal import ClockSet
-from codexdht.store import MemoryBackend, StoreMachine, StoreSettings
 from codexdht.store.clock import StoreClock
+from codexdht.store.machine import StoreMachine
+from codexdht.store.memory_backend import MemoryBackend
+from codexdht.store.settings import StoreSettings
 
 DAY = 86_400
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from codexdht.errors import StorageFull, StoreError
-from codexdht.store import StoreSettings
 from codexdht.store.backend import Table
+from codexdht.store.settings import StoreSettings
 from codexdht.store.tools import compact, export_records, import_records, store_stats, verify
 
 HOSTS = ["1.2.3.4", "127.0.0.1", "2a00:1450::1"]
