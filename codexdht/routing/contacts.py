@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from statistics import median
 
+from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.connectivity import Connectivity
 from codexdht.routing.core import Core
@@ -68,8 +69,14 @@ class Contacts:
             self.table.answered(record, rtt, now)
 
     def failed(self, node_id: bytes, kind: int, now: float) -> None:
-        """Take note of a request that a node did not answer in time."""
-        self.connectivity.failed(now)
+        """Take note of a request that a node did not answer in time.
+
+        It speaks for a fault of ours only where an answer could be expected, and would have been counted: a node that
+        fails is asked again and again, and an ADD_PROVIDER has no answer.
+        """
+        entry = self.table.get(node_id)
+        if kind != Kind.ADD_PROVIDER and (entry is None or not entry.failures):
+            self.connectivity.failed(now)
         if self.connectivity.ours:
             self.counters["failures_blamed_on_us"] += 1
             return

@@ -23,9 +23,9 @@ class Publish:
     """Publishes sorted keys neighbourhood by neighbourhood.
 
     A lookup for the first key left finds the k closest nodes, or twice as many where the next key is within `reach`
-    of it (the distance at which neighbours share nodes), or up to four times when that served nobody else. Those nodes are exactly all live ones within some radius of
-    the lookup's target, so every following key whose own k closest lie within that radius is served without a lookup.
-    A record leaves as soon as its place is certain: for the key of the lookup while it still runs, once the α closest
+    of it (the distance at which neighbours share nodes), or up to four times when that served nobody else. Those
+    nodes are all live ones within some radius of the lookup's target, so every following key whose own k closest lie
+    within that radius is served without a lookup. A record leaves as soon as its place is certain: for the key of the lookup while it still runs, once the α closest
     nodes have all answered.
 
     `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys
