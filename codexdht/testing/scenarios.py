@@ -52,9 +52,9 @@ class Stage:
         return probe(self.world, self.published, count, askers=self.settled, pause=pause)
 
     def settled(self) -> list[Node]:
-        """Return the live nodes that have had time to find their place."""
-        world = self.world
-        return [node for node in world.alive() if node.born <= max(world.now - _NEW, world.now / 2)]
+        """Return the live nodes, hostile ones left out, that have had time to find their place."""
+        latest = max(self.world.now - _NEW, self.world.now / 2)
+        return [node for node in self.world.alive() if node.born <= latest and not node.is_hostile]
 
     def note(self, probes: list[Probe], prefix: str = "") -> None:
         """Add what a set of probes says to the figures."""
