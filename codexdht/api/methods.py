@@ -20,6 +20,7 @@ from codexdht.api.views import RecordViews, entry_view, ping_view
 from codexdht.errors import InvalidParams, NotRunning, RequestTimeout
 from codexdht.messages import internal
 from codexdht.messages.internal import Actor, Done, Failed
+from codexdht.records import decode_record
 
 
 class Ask(NamedTuple):
@@ -51,6 +52,13 @@ class Local:
         if not record:
             raise NotRunning("the node has no record yet: call open, or give a record as spr")
         return record
+
+    def own_among(self, records: list[bytes]) -> list[bytes]:
+        """Return those of the encoded records that are this node's own."""
+        if not self.record:
+            return []
+        node_id = decode_record(self.record).node_id
+        return [encoded for encoded in records if decode_record(encoded).node_id == node_id]
 
 
 class Need(Flag):
@@ -145,12 +153,19 @@ def _publish(
     )
 
 
-def _get_providers(given: params.GetProviders, local: Local) -> Plan:
-    def convert(value: dict[str, Any]) -> dict[str, Any]:
-        return {"providers": local.views.many(value["providers"]), "complete": value["complete"]}
-
+def _get_providers(given: params.FindProviders, local: Local) -> Plan:
+    """Routing leaves this node's own record out; who wants it, too, gets it from the store."""
     fields = (given.the_key(), given.limit or 0)
-    return single(Actor.ROUTING, internal.FindProviders, fields, convert)
+    asks = [Ask(Actor.ROUTING, internal.FindProviders, fields)]
+    if given.own:
+        asks.append(Ask(Actor.STORE, internal.GetProviders, fields))
+
+    def finish(answers: list[Answer]) -> dict[str, Any]:
+        found = value_of(answers[0], Actor.ROUTING)
+        own = local.own_among(value_of(answers[1], Actor.STORE)) if given.own else []
+        return {"providers": local.views.many([*own, *found["providers"]]), "complete": found["complete"]}
+
+    return Plan(asks, finish)
 
 
 def _get_providers_local(given: params.GetProviders, local: Local) -> Plan:
@@ -208,7 +223,7 @@ METHODS: Final[dict[str, Method]] = {
     "record": _method(params.OfKind, _record, Need.RECORDS),
     "addProvider": _method(params.AddProvider, _add_provider, Need.OPEN | Need.RECORDS),
     "addProviders": _method(params.AddProviders, _add_providers, Need.OPEN | Need.RECORDS),
-    "getProviders": _method(params.GetProviders, _get_providers, Need.OPEN),
+    "getProviders": _method(params.FindProviders, _get_providers, Need.OPEN),
     "getProvidersLocal": _method(params.GetProviders, _get_providers_local),
     "removeProvidersLocal": _method(params.OfPeer, _remove_providers_local),
     "withdraw": _method(params.OfKeys, _withdraw),

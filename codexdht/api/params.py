@@ -69,6 +69,10 @@ class GetProviders(OfKey):
     limit: Limit | None = None
 
 
+class FindProviders(GetProviders):
+    own: bool = False
+
+
 class OfPeer(Params):
     peerId: Peer  # noqa: N815
 

@@ -88,6 +88,9 @@ def find(
         int | None, typer.Option("--limit", "-n", min=1, max=10_000, help="So many providers do.")
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="Only look into this node's own store.")] = False,
+    own: Annotated[
+        bool, typer.Option("--own", help="Also show this node itself, if it provides the key.")
+    ] = False,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
     timeout: Timeout = 10.0,
@@ -99,8 +102,10 @@ def find(
 
     wanted = key_of(key)
     with client(data_dir, endpoint, timeout) as node:
-        ask = node.get_providers_local if local else node.get_providers
-        found = ask(wanted, limit=limit)
+        if local:
+            found = node.get_providers_local(wanted, limit=limit)
+        else:
+            found = node.get_providers(wanted, limit=limit, own=own)
     if as_json:
         print_json(found)
     elif found.providers:

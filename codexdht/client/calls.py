@@ -57,8 +57,14 @@ def add_providers(keys: Iterable[KeyLike], record: RecordLike | None) -> Call[Ad
     return Call("addProviders", {"keys": _wires(keys)} | _spr(record), AddedMany)
 
 
-def get_providers(key: KeyLike | None, named: NamedKey, limit: int | None, local: bool) -> Call[Providers]:
-    params = {"key": as_key(key, named)} | ({} if limit is None else {"limit": limit})
+def get_providers(
+    key: KeyLike | None, named: NamedKey, limit: int | None, *, local: bool = False, own: bool = False
+) -> Call[Providers]:
+    params = (
+        {"key": as_key(key, named)}
+        | ({} if limit is None else {"limit": limit})
+        | ({"own": True} if own else {})
+    )
     return Call("getProvidersLocal" if local else "getProviders", params, Providers)
 
 

@@ -155,11 +155,12 @@ class Client:
         key: KeyLike | None = None,
         *,
         limit: int | None = None,
+        own: bool = False,
         timeout: float | None = None,
         **named: Unpack[NamedKey],
     ) -> Providers:
-        """Find providers on the network and in the local store."""
-        return self._call(calls.get_providers(key, named, limit, local=False), timeout)
+        """Find providers on the network and in the local store; this node itself is left out unless `own` is set."""
+        return self._call(calls.get_providers(key, named, limit, own=own), timeout)
 
     def get_providers_local(
         self,

@@ -208,3 +208,11 @@ def test_talk_requests_reach_their_handler(
     port = client.client.record().addresses[0].rpartition("/")[2]
     assert client.client.talk(record, "shout", b"hello") == f"HELLO from port {port}".encode()
     assert client.client.talk(record, "nobody", b"hello") == b""
+
+
+def test_a_node_finds_itself_only_if_asked(start_node: Callable[..., Node]) -> None:
+    """The node's own record is left out of what it finds, unless the user wants it."""
+    node = start_node("a")
+    node.add_provider(cid=CID)
+    assert node.get_providers(cid=CID).providers == []
+    assert [r.spr for r in node.get_providers(cid=CID, own=True).providers] == [node.client.record().spr]
