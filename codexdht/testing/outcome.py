@@ -26,6 +26,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Share of the nodes replaced every hour, in the scenario `churn`."""
     loss: Annotated[float, Meta(ge=0, le=1)] = 0.02
     """Share of packets that are lost."""
+    sessions: bool = True
+    """Nodes that know each other have sessions from the beginning, as after a day; at the level "fast" only."""
     traced: bool = False
     """Keep a hash of everything that arrives, to compare runs."""
 

@@ -40,7 +40,10 @@ class Stage:
             seed=options.seed, level=options.level, weather=weather, traced=options.traced
         )
         self.world = World(settings)
-        self.nodes = grow(self.world, options.nodes) if grown else settle(self.world, options.nodes)
+        if grown:
+            self.nodes = grow(self.world, options.nodes)
+        else:
+            self.nodes = settle(self.world, options.nodes, sessions=options.sessions)
         self.world.loop.run_for(_WARM_UP)
         count = max(1, min(50, options.nodes // 10))
         self.providers = self.world.entropy.sample(self.nodes[3:], count)

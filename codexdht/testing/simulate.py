@@ -33,6 +33,9 @@ def simulate(  # noqa: PLR0917
     searches: Annotated[int, typer.Option(min=1, help="Searches for providers.")] = _DEFAULTS.searches,
     churn: Annotated[float, typer.Option(help="Share of nodes replaced an hour.")] = _DEFAULTS.churn,
     loss: Annotated[float, typer.Option(help="Share of packets lost.")] = _DEFAULTS.loss,
+    sessions: Annotated[
+        bool, typer.Option(help="Begin with sessions between nodes that know each other.")
+    ] = True,
     out: Annotated[Path | None, typer.Option(help="Directory for JSON, Markdown and PNG.")] = None,
 ) -> None:
     """Simulate a network of the machines that a real node runs."""
@@ -47,6 +50,7 @@ def simulate(  # noqa: PLR0917
         searches=searches,
         churn=churn,
         loss=loss,
+        sessions=sessions,
     )
     gc.set_threshold(50_000, 20, 100)  # millions of objects live as long as the simulation does
     began = time.perf_counter()
@@ -72,6 +76,8 @@ def _keep(outcome: Outcome, directory: Path, text: str) -> None:
     name = f"{outcome.scenario}-{outcome.options.nodes}"
     if outcome.scenario == "churn":
         name += f"-{outcome.options.churn * 100:.0f}"
+    if not outcome.options.sessions:
+        name += "-strangers"
     write_json(outcome, directory / f"{name}.json")
     (directory / f"{name}.md").write_text(text)
     if importlib.util.find_spec("matplotlib") is not None:
