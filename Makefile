@@ -28,6 +28,14 @@ check: setup
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory test
 
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,plot]'
+	$(BIN)/python -m benchmarks load whole peers
+
+profile: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks.profile $(ROW)
+
 proto: setup
 	for file in identity/key records/envelope messages/discv5; do \
 	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=. codexdht/$$file.proto; done

@@ -1,7 +1,8 @@
 """`python -m benchmarks [row …]`: measures a node from outside and writes benchmarks/results/.
 
-Without rows it runs the load table (node.json, node.md, node.svg). `whole` stands for the rows of the node as a
-whole, and `peers` for the comparison with other Python DHTs; `python -m benchmarks.store` measures the store alone.
+Without rows it runs the load table (node.json, node.md, node.svg), as does `load`. `whole` stands for the rows of the
+node as a whole, and `peers` for the comparison with other Python DHTs. `python -m benchmarks.store` measures the store
+alone, and `python -m benchmarks.profile` shows where the time goes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.load import measure_load
+from benchmarks.peers import measure_peers, write_peers
 from benchmarks.processes import machine
 from benchmarks.rows import ROWS
 from benchmarks.whole import measure_whole, write_whole
@@ -24,19 +26,25 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+_GROUPS = ("load", "whole", "peers")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run what is asked for. Returns 1 when a row of the load table could not run or lost requests."""
+    choices = (*_GROUPS, *ROWS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="row", help=", ".join([*ROWS, "whole", "peers"]))
+    parser.add_argument("rows", nargs="*", metavar="row", help=", ".join(choices))
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each row; their median is reported")
     chosen = parser.parse_args(arguments)
-    if unknown := [row for row in chosen.rows if row not in (*ROWS, "whole", "peers")]:
-        parser.error(f"unknown row {unknown[0]!r}; rows are {', '.join([*ROWS, 'whole', 'peers'])}")
-    failed = 0
-    if loads := [row for row in chosen.rows if row in ROWS] or ([] if chosen.rows else list(ROWS)):
-        failed = run_load(loads, chosen.rounds, complete=not chosen.rows)
+    if unknown := [row for row in chosen.rows if row not in choices]:
+        parser.error(f"unknown row {unknown[0]!r}; rows are {', '.join(choices)}")
+    complete = "load" in chosen.rows or not chosen.rows
+    loads = list(ROWS) if complete else [row for row in chosen.rows if row in ROWS]
+    failed = run_load(loads, chosen.rounds, complete) if loads else 0
     if "whole" in chosen.rows:
-        run_whole()
+        say(write_whole(measure_whole(say) | {"machine": machine()}))
+    if "peers" in chosen.rows:
+        say(write_peers(measure_peers(say) | {"machine": machine()}))
     return failed
 
 
@@ -52,11 +60,6 @@ def run_load(names: list[str], rounds: int, complete: bool) -> int:
         report.write_markdown("node", text)
         say(report.plot_load(result))
     return int(any("error" in row or row["lost"] for row in result["rows"]))
-
-
-def run_whole() -> None:
-    """Run the rows of the node as a whole, and keep them."""
-    say(write_whole(measure_whole(say) | {"machine": machine()}))
 
 
 if __name__ == "__main__":
