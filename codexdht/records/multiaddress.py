@@ -128,12 +128,6 @@ def multiaddress_of_endpoint(endpoint: Endpoint) -> bytes:
     return _HOST_PREFIX[ip.version] + ip.packed + _PORT_PREFIX["udp"] + port.to_bytes(2, "big")
 
 
-def is_private_host(host: str) -> bool:
-    """Tell whether an address text is loopback, link-local or of a private range."""
-    ip = ip_address(host)
-    return ip.is_private or ip.is_loopback or ip.is_link_local
-
-
 def parse_address(text: str) -> bytes:
     """Return the binary form of a multiaddress text. Raises InvalidParams when it is none."""
     plain = _plain(text)

@@ -14,11 +14,11 @@ class Entry:
     """A node known to the table.
 
     record: its newest verified record, always with an endpoint; number: its id as an integer; network: what its
-    address counts against (see `networks.network_of`), or None; first_seen: when it was learnt of; last_seen: when it
-    answered last, or NEVER; rtt, rtt_var, rtt_min: smoothed round trip, its mean deviation, and the shortest one,
-    in seconds, None until measured; reliability: moving average of answered (1) and unanswered (0) requests,
-    None until the first answer; answers: how many; failures: unanswered requests in a row; retrying: a timer will
-    ask it again. Memory counts here: a simulation holds millions.
+    address counts against (see `records.networks.network_of`), or None; first_seen: when it was learnt of;
+    last_seen: when it answered last, or NEVER; rtt, rtt_var, rtt_min: smoothed round trip, its mean deviation, and
+    the shortest one, in seconds, None until measured; reliability: moving average of answered (1) and unanswered (0)
+    requests, None until the first answer; answers: how many; failures: unanswered requests in a row; retrying: a
+    timer will ask it again. Memory counts here: a simulation holds millions.
     """
 
     __slots__ = (

@@ -8,7 +8,7 @@ from codexdht.errors import DecodeError
 from codexdht.identity import log_distance
 from codexdht.messages.discv5 import Kind
 from codexdht.records import RecordCache, SignedPeerRecord
-from codexdht.routing.networks import Scope, scope_of
+from codexdht.records.networks import Scope, scope_of
 
 MAX_PACKETS = 16
 _MAX_RECORDS = 16

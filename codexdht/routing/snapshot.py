@@ -8,8 +8,8 @@ import msgspec
 
 from codexdht.errors import DecodeError
 from codexdht.records import RecordCache
+from codexdht.records.networks import network_of
 from codexdht.routing.entry import NEVER, Entry
-from codexdht.routing.networks import network_of
 from codexdht.routing.table import RoutingTable
 
 

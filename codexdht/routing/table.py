@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from codexdht.records import SignedPeerRecord
+from codexdht.records.networks import network_of
 from codexdht.routing.bucket import Branch, Bucket
 from codexdht.routing.entry import Entry
-from codexdht.routing.networks import network_of
 from codexdht.routing.settings import RoutingSettings
 
 

@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from typing import NamedTuple
 
 from codexdht.records import Endpoint
-from codexdht.routing.networks import network_of
+from codexdht.records.networks import network_of
 from codexdht.routing.settings import RoutingSettings
 
 _KEPT = 8

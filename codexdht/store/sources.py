@@ -6,7 +6,7 @@ import ipaddress
 from ipaddress import IPv6Address
 from typing import Final, Literal
 
-from codexdht.records import is_private_host
+from codexdht.records.networks import is_exempt
 
 NO_SOURCE: Final = b""
 """The source of local records and of those that no limit applies to."""
@@ -30,7 +30,7 @@ class Sources:
         return source
 
     def _parse(self, host: str) -> bytes:
-        if self._ip_limits == "off" or (self._ip_limits == "public" and is_private_host(host)):
+        if is_exempt(host, self._ip_limits):
             return NO_SOURCE
         address = ipaddress.ip_address(host)
         if isinstance(address, IPv6Address):

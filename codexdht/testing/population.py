@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from codexdht.records import SignedPeerRecord
+from codexdht.records.networks import network_of
 from codexdht.routing.entry import Entry
-from codexdht.routing.networks import network_of
 from codexdht.testing.fast_wire import FastWire
 from codexdht.testing.node import Node, Place
 from codexdht.testing.world import Spec, World

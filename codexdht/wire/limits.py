@@ -1,8 +1,8 @@
 """Limits on what one address, and all strangers together, may make this node do (behaviour.md, "Hostile or broken
 peers").
 
-State: one `Source` for each IPv4 host and IPv6 /64 network, in a bounded table that the longest known leaves first; an
-address that is exempt has one, too, so that its kind is found out once.
+State: one `Source` for each IPv4 host and IPv6 /64 network, in a bounded table that the longest known leaves first;
+an address that is exempt has one, too, so that its kind is found out once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from ipaddress import IPv6Network
 
-from codexdht.records import Endpoint, is_private_host
+from codexdht.records import Endpoint
+from codexdht.records.networks import is_exempt
 from codexdht.wire.settings import WireSettings
 
 
@@ -112,7 +113,9 @@ class Limits:
         source = self._sources.get(host)
         if source is None:
             network = _network(host)
-            source = self._sources.get(network) or Source(self._is_exempt(host), self._settings, now)
+            source = self._sources.get(network) or Source(
+                is_exempt(host, self._settings.ip_limits), self._settings, now
+            )
             self._keep(network, source)
             self._keep(host, source)
         return source
@@ -122,15 +125,10 @@ class Limits:
         while len(self._sources) > self._settings.sources:
             del self._sources[next(iter(self._sources))]
 
-    def _is_exempt(self, host: str) -> bool:
-        mode = self._settings.ip_limits
-        return mode == "off" or (mode == "public" and is_private_host(host))
-
 
 def _network(host: str) -> str:
     """Return what an address is counted as: itself, or its /64 in the case of IPv6."""
     if ":" not in host:
         return host
-    return str(
-        IPv6Network((host.partition("%")[0], 64), strict=False)
-    )  # a link-local host may name its interface
+    address = host.partition("%")[0]  # a link-local host may name its interface
+    return str(IPv6Network((address, 64), strict=False))

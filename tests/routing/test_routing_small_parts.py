@@ -7,10 +7,10 @@ from typing import Any
 
 from codexdht.messages.discv5 import Kind
 from codexdht.records import RecordCache
+from codexdht.records.networks import Scope, network_of, scope_of
 from codexdht.routing import snapshot
 from codexdht.routing.connectivity import Connectivity
 from codexdht.routing.fastnodes import FastSupport
-from codexdht.routing.networks import Scope, network_of, scope_of
 from codexdht.routing.settings import RoutingSettings
 from codexdht.routing.table import RoutingTable
 from codexdht.routing.timers import Timers

@@ -24,11 +24,16 @@ def scope_of(host: str) -> Scope:
     return Scope.PRIVATE if ip.is_private or ip.is_link_local else Scope.PUBLIC
 
 
+def is_exempt(host: str, ip_limits: str) -> bool:
+    """Tell whether the limits per address ("public", "all", "off") leave this address out. Whole test networks sit
+    behind one loopback or private address."""
+    return ip_limits == "off" or (ip_limits == "public" and scope_of(host) is not Scope.PUBLIC)
+
+
 @lru_cache(maxsize=8192)
 def network_of(host: str, ip_limits: str) -> str | None:
-    """Return the /24 or /64 that an address counts against, or None where the limits ("public", "all", "off") leave
-    it out."""
-    if ip_limits == "off" or (ip_limits == "public" and scope_of(host) is not Scope.PUBLIC):
+    """Return the /24 or /64 that an address counts against, or None where the limits leave it out."""
+    if is_exempt(host, ip_limits):
         return None
     length = 64 if ":" in host else 24
     return str(ipaddress.ip_network(f"{host}/{length}", strict=False))
