@@ -11,7 +11,6 @@ from codexdht.messages.internal import PeerRequest
 from codexdht.records import RecordCache
 from codexdht.store.answers import Answer, AnswerCache, choose
 from codexdht.store.providers import Announcement, Providers
-from codexdht.store.rules import Outcome
 from codexdht.store.settings import StoreSettings
 from codexdht.store.sources import Sources
 
@@ -54,9 +53,10 @@ class PeerService:
         node_id, seq = known
         source = self._sources.of(request.host)
         new = Announcement(key, node_id, seq, encoded, time + self._settings.lifetime, source, False)
+        writes = self._providers.writes
         outcome = self._providers.announce(new, time, int(unix) + self._settings.max_seq_ahead)
         self._counters[outcome.value] += 1
-        return outcome in (Outcome.ADDED, Outcome.REFRESHED)
+        return self._providers.writes != writes
 
     def _identify(self, sender: bytes, encoded: bytes) -> tuple[bytes, int]:
         """Return node id and seq of an announced record. Raises DecodeError, naming a counter.

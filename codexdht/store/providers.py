@@ -33,7 +33,8 @@ class Announcement(NamedTuple):
 class Providers:
     """See the module. Every `time` is the store's, in whole seconds.
 
-    `is_full` is set from outside while the disk has no room: refreshes go on then, newcomers are refused.
+    `is_full` is set from outside while the disk has no room: refreshes go on then, newcomers are refused. `writes`
+    counts changes of the tables: a refused announcement may make one, too, of a record that is under other keys.
     """
 
     def __init__(self, backend: Backend, settings: StoreSettings, answers: AnswerCache) -> None:
@@ -44,6 +45,7 @@ class Providers:
         self._views = Views(settings.view_cache_size)
         self._next_expiry: int | None = self._entries.next_expiry()
         self.is_full = False
+        self.writes = 0
 
     def reload(self) -> None:
         """Forget what memory holds, after a rollback."""
@@ -81,6 +83,7 @@ class Providers:
             return self._enter(new, None, self._view(new.key), time)
         order = compare_seq(new.seq, peer.seq, latest_seq)
         if order is Order.NEWER:
+            self.writes += 1
             self._peers.replace(peer, new.seq, new.encoded)
             self._answers.drop_peer(peer.number)
         view = self._view(new.key)
@@ -94,6 +97,7 @@ class Providers:
 
     def remove(self, key: bytes, number: bytes) -> None:
         """Delete one entry, and its peer when that has no other."""
+        self.writes += 1
         has_others = self._entries.remove(key, number)
         self._views.drop(key, number)
         self._answers.drop_key(key)
@@ -151,6 +155,7 @@ class Providers:
         entry = Entry(max(new.expiry, held.expiry), held.source)
         if entry == held:
             return Outcome.UNCHANGED if order is Order.SAME else Outcome.REFRESHED
+        self.writes += 1
         self._entries.refresh(new.key, number, held, entry)
         self._views.add(new.key, number, entry)
         self._answers.drop_key(new.key)
@@ -161,6 +166,7 @@ class Providers:
         outcome = self._admit(new, view, time)
         if outcome is not Outcome.ADDED:
             return outcome
+        self.writes += 1
         if peer is None:
             peer = self._peers.create(new.node_id, new.seq, new.encoded)
         entry = Entry(new.expiry, new.source)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 DAY = 86_400
 LIFETIME = 1000
-LIMITS = {
-    "lifetime": LIFETIME,
-    "max_per_key": 3,
-    "max_per_source_and_key": 2,
-    "max_per_source": 6,
-    "max_records": 11,
-}
+FEW = {"max_per_key": 3, "max_per_source_and_key": 2, "max_per_source": 4, "max_records": 8}
+MANY = {"max_per_key": 18, "max_per_source_and_key": 7, "max_per_source": 11, "max_records": 40}
+"""With these, keys have so many providers that what the limits need to know of them is kept in memory."""
 HOSTS = ["1.2.3.4", "1.2.3.200", "5.6.7.8", "2a00:1450::1", "127.0.0.1", "10.0.0.1"]
 NETWORKS = ["1.2.3", "1.2.3", "5.6.7", "2a00:1450", None, None]
 NORMAL = 1000
 AHEAD = 2**64 - 1
 
-peers = st.integers(0, 7)
+PEERS = 24
+peers = st.one_of(st.integers(0, 4), st.integers(0, PEERS - 1))
 keys = st.integers(0, 3)
 seqs = st.sampled_from([NORMAL, NORMAL + 1, NORMAL + 2, AHEAD, AHEAD - 1])
 hosts = st.integers(0, len(HOSTS) - 1)
@@ -31,7 +29,8 @@ hosts = st.integers(0, len(HOSTS) - 1)
 class Model:
     """What must be in the store. `time` never goes back; entries: (key, peer) → [expiry, network]."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: dict[str, int]) -> None:
+        self.limits = limits
         self.time = 0
         self.entries: dict[tuple[int, int], list[Any]] = {}
         self.seqs: dict[int, int] = {}
@@ -63,15 +62,17 @@ class Model:
             return []
         candidates: list[int] = []
         from_network = [k for k, e in self.entries.items() if e[1] == network and network]
-        if len([k for k, _ in from_network if k == key]) >= 2 or len(from_network) >= 6:
+        if len([k for k, _ in from_network if k == key]) >= self.limits["max_per_source_and_key"]:
+            return []
+        if len(from_network) >= self.limits["max_per_source"]:
             return []
         of_key = self.of_key(key)
-        if len(of_key) >= 3:
+        if len(of_key) >= self.limits["max_per_key"]:
             first = min(of_key.values())
             if not local and 2 * (first - self.time) >= LIFETIME:
                 return []
             candidates = [peer for peer, expiry in of_key.items() if expiry == first]
-        elif len(self.entries) >= 11:
+        elif len(self.entries) >= self.limits["max_records"]:
             return []
         self.entries[key, peer] = [self.time + LIFETIME, network]
         self.seqs.setdefault(peer, seq)
@@ -81,10 +82,10 @@ class Model:
 class Comparison(RuleBasedStateMachine):
     """Every rule does the same to store and model; the invariant compares what can be seen of them."""
 
-    def __init__(self, make_store: Any) -> None:
+    def __init__(self, make_store: Any, limits: dict[str, int]) -> None:
         super().__init__()
-        self.store = make_store(**LIMITS)
-        self.model = Model()
+        self.store = make_store(lifetime=LIFETIME, **limits)
+        self.model = Model(limits)
         self.model.time = int(self.store.unix)
 
     def teardown(self) -> None:
@@ -98,8 +99,18 @@ class Comparison(RuleBasedStateMachine):
             del self.model.entries[key, gone]
             self.model.forget_unused()
 
-    @rule(key=keys, peer=peers, seq=seqs, host=hosts)
-    def add_from_network(self, key: int, peer: int, seq: int, host: int) -> None:
+    @rule(adds=st.lists(st.tuples(keys, peers, seqs, hosts), min_size=1, max_size=8))
+    def add_from_network(self, adds: list[tuple[int, int, int, int]]) -> None:
+        for add in adds:
+            self._add_from_network(*add)
+
+    @rule(key=keys, first=peers, host=hosts)
+    def crowd(self, key: int, first: int, host: int) -> None:
+        """A dozen peers announce themselves, each from another host."""
+        for n in range(12):
+            self._add_from_network(key, (first + n) % PEERS, NORMAL, (host + n) % len(HOSTS))
+
+    def _add_from_network(self, key: int, peer: int, seq: int, host: int) -> None:
         candidates = self.model.add(key, peer, seq, NETWORKS[host], False)
         self.store.add(key, peer, seq, HOSTS[host])
         self._make_room(key, candidates)
@@ -167,12 +178,13 @@ class Comparison(RuleBasedStateMachine):
         assert self.store.gauge("providers") == len(self.model.seqs)
 
 
-def test_store_agrees_with_the_model(make_store: Any) -> None:
+@pytest.mark.parametrize("limits", [FEW, MANY], ids=["few", "many"])
+def test_store_agrees_with_the_model(make_store: Any, limits: dict[str, int]) -> None:
     """Whatever is announced, removed, expires, and however clock and process behave: what a naive model holds is
     what the store answers."""
     run_state_machine_as_test(
-        lambda: Comparison(make_store),
+        lambda: Comparison(make_store, limits),
         settings=hypothesis_settings(
-            max_examples=40, stateful_step_count=30, deadline=None, derandomize=True
+            max_examples=25, stateful_step_count=25, deadline=None, derandomize=True
         ),
     )

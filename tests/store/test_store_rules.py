@@ -51,6 +51,20 @@ def test_higher_seq_replaces_under_every_key(make_store: Any) -> None:
     assert store.gauge("providers") == 1
 
 
+def test_newer_record_of_a_refused_announcement_is_kept(make_store: Any) -> None:
+    """A peer that is refused under one key has its newer record under the others, and that is committed, too."""
+    store = make_store(max_per_key=1)
+    store.add(1, peer=0)
+    store.add(2, peer=1, seq=1)
+    store.wait(0.1)
+    store.add(1, peer=1, seq=2)
+    assert store.count("refused_key_full") == 1
+    store.wait(0.1)
+    store.crash()
+    store.start()
+    assert store.get(2) == [(1, 2)]
+
+
 def test_seq_far_ahead_does_not_lock_its_owner_out(make_store: Any) -> None:
     """A record with seq 2^64-1 is replaced by an ordinary one, and does not replace one."""
     store = make_store()
