@@ -71,12 +71,11 @@ class Contacts:
     def failed(self, node_id: bytes, kind: int, now: float) -> None:
         """Take note of a request that a node did not answer in time.
 
-        It speaks for a fault of ours only where an answer could be expected, and would have been counted: a node that
-        fails is asked again and again, and an ADD_PROVIDER has no answer.
+        An ADD_PROVIDER says nothing about a fault of ours: where it succeeds, there is no answer to set against it.
         """
         entry = self.table.get(node_id)
-        if kind != Kind.ADD_PROVIDER and (entry is None or not entry.failures):
-            self.connectivity.failed(now)
+        if kind != Kind.ADD_PROVIDER:
+            self.connectivity.failed(now, expected=entry is not None and entry.failures > 0)
         if self.connectivity.ours:
             self.counters["failures_blamed_on_us"] += 1
             return

@@ -24,6 +24,7 @@ from codexdht.testing import (
     WorldSettings,
     grow,
     settle,
+    stop_share,
 )
 from codexdht.testing.measure import closest, holders, probe, probe_figures, publish
 from codexdht.testing.world import Level
@@ -158,6 +159,32 @@ def test_a_hundred_nodes_behind_one_address_take_part() -> None:
     figures = small("crowd")
     assert figures["inside_found_share"] >= 0.98
     assert figures["outside_found_share"] >= 0.95
+
+
+def test_a_node_that_is_cut_off_keeps_its_table() -> None:
+    """Ten minutes without any answer cost a node next to nothing, and it goes on where it was."""
+    net = world(weather=Weather(loss=0.02))
+    nodes = settle(net, 120)
+    net.loop.run_for(120.0)
+    alone = nodes[7]
+    before = len(alone.routing.table)
+    net.network.partition(lambda address: int(address == alone.peer[1]))
+    net.loop.run_for(600.0)
+    assert len(alone.routing.table) >= 0.95 * before
+    net.network.heal()
+    net.loop.run_for(60.0)
+    assert searches(net, alone, nodes[50])
+
+
+def test_dead_nodes_leave_the_tables_after_an_outage() -> None:
+    """When 30 % stop, those who stay do not blame themselves: half of the dead entries are gone after half an hour."""
+    net = world(weather=Weather(loss=0.02))
+    settle(net, 120, dead=0.0)
+    stop_share(net, 0.3, [])
+    net.loop.run_for(1800.0)
+    alive = {node.number for node in net.alive()}
+    entries = [entry.number in alive for node in net.alive() for entry in node.routing.table]
+    assert entries.count(False) <= 0.15 * len(entries)
 
 
 def test_many_keys_share_lookups() -> None:
