@@ -116,11 +116,12 @@ class UserRequests:
             self._done(request, {"providers": found, "complete": complete})
 
         def on_local(records: Any, at: float) -> None:
-            if records:
-                query.add_providers(self._runner.decode_providers(records))
-                self._runner.poke(query, at)
+            query.awaits_store = False
+            query.add_providers(self._runner.decode_providers(records or []))
+            self._runner.poke(query, at)
 
         deadline, end = self._times(request)
+        query.awaits_store = True
         self._store.ask(GetProviders, request.key, limit, on_value=on_local, deadline=deadline)
         self._runner.start(query, on_end, now, deadline, end)
 

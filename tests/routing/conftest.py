@@ -31,6 +31,7 @@ from codexdht.messages.internal import (
     Message,
     PeerReply,
     PeerRequest,
+    PeerSeen,
     Start,
 )
 from codexdht.records import SignedPeerRecord, multiaddress_of_endpoint, sign_record
@@ -96,7 +97,7 @@ class Peer:
 
 class Swarm:
     """Routing machines without wires: a Call becomes a PeerRequest, a PeerReply a CallAnswer, after a latency that is
-    fixed for each pair of nodes. `script` may answer a call in place of the node it goes to."""
+    fixed for each pair of nodes. The first call to a node is its handshake. `script` may answer a call in place of the node it goes to."""
 
     def __init__(self, seed: int = 1, latency: tuple[float, float] = (0.02, 0.08)) -> None:
         self.now = 1000.0
@@ -109,6 +110,7 @@ class Swarm:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._seed = seed
+        self._sessions: set[tuple[bytes, bytes]] = set()
 
     def add(
         self,
@@ -225,6 +227,11 @@ class Swarm:
         if not other.alive:
             self._after(call.deadline - self.now, lambda: self._reach(peer, CallFailed(call.call, "timeout")))
             return
+        if (peer.record.node_id, other.record.node_id) not in self._sessions:
+            self._sessions.add((peer.record.node_id, other.record.node_id))
+            host, port = peer.record.endpoint or ("", 0)
+            seen = PeerSeen(peer.record.node_id, host, port, peer.record.encoded, peer.client_mode)
+            self.tell(other, seen)
         answers = self._serve(peer, other, call, 2 * one_way)
         self._after(one_way, lambda: self._reach(peer, *answers))
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from enum import IntEnum
 from operator import attrgetter
 
-from codexdht.identity import MAX_DISTANCE
 from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
+from codexdht.routing.queries.coverage import ANSWER_SIZE, Claim, claim, first_gap, next_point
 from codexdht.routing.queries.query import Appraise, Ask, Shape
 
 _KEPT = 4
-_ANSWER_SIZE = 6
+_MAX_EXTRA = 4
 _PATIENCE = 2.0
 _FARTHEST = 1 << 256
 _by_distance = attrgetter("distance")
@@ -30,9 +30,11 @@ class State(IntEnum):
 
 class Candidate:
     """A node that may be among the closest. distance: XOR with the target; due: when its request no longer holds a
-    place; given_up: when the lookup no longer waits for it to end (a late answer still counts)."""
+    place; given_up: when the lookup no longer waits for it to end (a late answer still counts). about: the distance
+    it was asked about; named: how many nodes it has named; reach: how far the farthest of them is from that point;
+    claim: what follows from that."""
 
-    __slots__ = ("distance", "due", "given_up", "record", "state")
+    __slots__ = ("about", "claim", "distance", "due", "given_up", "named", "reach", "record", "state")
 
     def __init__(self, record: SignedPeerRecord, distance: int) -> None:
         self.record = record
@@ -40,6 +42,10 @@ class Candidate:
         self.state = State.NEW
         self.due = 0.0
         self.given_up = 0.0
+        self.about = 0
+        self.named = 0
+        self.reach = 0
+        self.claim: Claim | None = None
 
 
 def _is_gone(candidate: Candidate, now: float) -> bool:
@@ -61,7 +67,7 @@ class Lookup:
         "_appraise",
         "_by_id",
         "_candidates",
-        "_explored",
+        "_extra",
         "_number",
         "_open",
         "_own_id",
@@ -75,7 +81,7 @@ class Lookup:
         self.target = target
         self.done = False
         self.asked = 0
-        self._explored = -1
+        self._extra = 0
         self._number = int.from_bytes(target, "big")
         self._own_id = own_id
         self.shape = shape
@@ -102,6 +108,8 @@ class Lookup:
             return []
         fresh, blocked = self._scan(now)
         if not fresh and not blocked:
+            fresh = self._beyond()
+        if not fresh and not blocked:
             self.done = True
             return []
         room = self._room(now)
@@ -118,14 +126,23 @@ class Lookup:
         times = [c.due if c.due > now else c.given_up for c in self._open]
         return min((time for time in times if time > now), default=None)
 
-    def on_records(self, _ask: Ask, records: list[SignedPeerRecord], _now: float) -> None:
+    def on_records(self, ask: Ask, records: list[SignedPeerRecord], _now: float) -> None:
         """Take the nodes that a node told us of."""
-        if not self.done:
-            self.add(records)
+        if self.done:
+            return
+        self.add(records)
+        candidate = self._by_id.get(ask.record.node_id)
+        if candidate is not None:
+            point = self._number ^ candidate.about
+            candidate.named += len(records)
+            distances = [int.from_bytes(record.node_id, "big") ^ point for record in records]
+            candidate.reach = max([candidate.reach, *distances])
 
     def on_answer(self, ask: Ask, _now: float) -> None:
         """A node has answered."""
-        self._close(ask, State.ANSWERED)
+        candidate = self._close(ask, State.ANSWERED)
+        if candidate is not None and candidate.named >= ANSWER_SIZE:
+            candidate.claim = claim(candidate.about, candidate.reach)
 
     def on_timeout(self, ask: Ask, _now: float) -> None:
         """A node has not answered."""
@@ -226,46 +243,46 @@ class Lookup:
 
     def _ask(self, candidate: Candidate, now: float) -> Ask:
         expected, _ = self._appraise(candidate.record.node_id, now)
+        candidate.about = self._about()
         candidate.state = State.ASKED
         candidate.due = now + expected
         candidate.given_up = now + _PATIENCE * expected
         self._open.append(candidate)
         self.asked += 1
-        return Ask(candidate.record, Kind.FIND_NODE_FAST, self.target, self._about(candidate))
+        about = (self._number ^ candidate.about).to_bytes(32, "big")
+        return Ask(candidate.record, Kind.FIND_NODE_FAST, self.target, about)
 
-    def _about(self, candidate: Candidate) -> bytes:
-        """Return what a node is asked for the closest nodes to: the target, until α nodes nearer to it have answered.
+    def _about(self) -> int:
+        """Return the distance that the next node is asked about (see `coverage`)."""
+        radius = self._reach()
+        claims = self._claims(radius)
+        return next_point(claims, [c.about for c in self._open], radius)
 
-        An answer holds six nodes, and all nodes near the target would name the same six. So the others are asked, in
-        turn, about the branches of the tree in which the rest of the closest nodes are.
-        """
-        nearer = 0
-        for other in self._candidates:
-            if other is candidate or nearer == self.shape.alpha:
-                break
-            nearer += other.state is State.ANSWERED
-        if nearer < self.shape.alpha:
-            return self.target
-        branches = self._branches()
-        self._explored += 1
-        return (self._number ^ branches[self._explored % len(branches)]).to_bytes(32, "big")
+    def _claims(self, radius: int) -> list[Claim]:
+        """Return the claims of the nodes near the target; others do not know it well enough."""
+        return [c.claim for c in self._candidates if c.claim is not None and c.distance <= radius]
 
-    def _branches(self) -> list[int]:
-        """Return what to flip in the target to get into each branch beside it that one answer about the target does not
-        reach, but the closest nodes do; first each as a whole, then the halves of each that are farther away.
+    def _reach(self) -> int:
+        """Return the distance of the last of the closest nodes that have not failed; any, while there are too few."""
+        known = [c.distance for c in self._candidates if c.state is not State.FAILED]
+        return known[self.shape.width - 1] if len(known) >= self.shape.width else _FARTHEST - 1
 
-        Within a branch the distances to the target, and to the target with the branch's bits, order nodes alike.
-        """
-        known = [c.distance for c in self._candidates if c.state is not State.FAILED][: self.shape.width]
-        first = known[min(_ANSWER_SIZE, len(known)) - 1].bit_length()
-        last = known[-1].bit_length() + (len(known) < self.shape.width)
-        tops = [1 << bits - 1 for bits in range(max(first, 1), min(max(last, 1), MAX_DISTANCE) + 1)]
-        halves = [top | top >> 1 for top in tops]
-        quarters = [tops[-1] | tops[-1] >> 2, halves[-1] | tops[-1] >> 2]
-        return tops + halves + quarters
+    def _beyond(self) -> list[Candidate]:
+        """Return the next node behind the closest, if something near the target is unexplored although all of the
+        closest have answered. A few such nodes are asked at most."""
+        radius = self._reach()
+        if self._extra == _MAX_EXTRA or first_gap(self._claims(radius), radius, 1) is None:
+            return []
+        fresh = next((c for c in self._candidates if c.state is State.NEW), None)
+        if fresh is None:
+            return []
+        self._extra += 1
+        return [fresh]
 
-    def _close(self, ask: Ask, state: State) -> None:
+    def _close(self, ask: Ask, state: State) -> Candidate | None:
         candidate = self._by_id.get(ask.record.node_id)
-        if candidate is not None and candidate.state is State.ASKED:
-            candidate.state = state
-            self._open.remove(candidate)
+        if candidate is None or candidate.state is not State.ASKED:
+            return None
+        candidate.state = state
+        self._open.remove(candidate)
+        return candidate

@@ -15,7 +15,7 @@ class FindProviders:
     until which they are waited for. The α closest known nodes are asked at once, the others among the k closest
     when a first node has told what is near the key. The query ends when `limit` distinct providers are found; when at
     least one is found and half of the k closest nodes, none of them unasked, have answered; or when the lookup has
-    ended and nobody is left to wait for.
+    ended and nobody is left to wait for, nor the local store while `awaits_store` is set.
     """
 
     __slots__ = (
@@ -27,6 +27,7 @@ class FindProviders:
         "_open",
         "_own_id",
         "_told",
+        "awaits_store",
         "done",
         "lookup",
         "target",
@@ -38,6 +39,7 @@ class FindProviders:
         self.lookup = lookup
         self.width = lookup.shape.width
         self.done = False
+        self.awaits_store = False
         self._limit = limit
         self._own_id = own_id
         self._appraise = appraise
@@ -121,7 +123,7 @@ class FindProviders:
 
     def _is_enough(self, now: float) -> bool:
         waiting = any(time > now for time in self._open.values())
-        if self.lookup.done and not waiting:
+        if self.lookup.done and not waiting and not self.awaits_store:
             return True
         near = self.lookup.window(self.width)
         asked = all(record.node_id in self._asked for record in near)

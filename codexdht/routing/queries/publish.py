@@ -25,8 +25,8 @@ class Publish:
     A lookup for the first key left finds the k closest nodes, or twice as many where the next key is within `reach`
     of it (the distance at which neighbours share nodes), or up to four times when that served nobody else. Those
     nodes are all live ones within some radius of the lookup's target, so every following key whose own k closest lie
-    within that radius is served without a lookup. A record leaves as soon as its place is certain: for the key of the lookup while it still runs, once the α closest
-    nodes have all answered.
+    within that radius is served without a lookup. A record leaves as soon as its place is certain: for the key of the
+    lookup while it still runs, once the α closest nodes have all answered.
 
     `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys
     leave at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by
