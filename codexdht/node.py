@@ -162,11 +162,10 @@ class Node:
             )
         self._log_file = log_file
         self.client = Client(f"ipc://{config.run_dir}/api.sock")
-        try:
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(self._kill)
             self._wait_until_answering()
-        except BaseException:
-            self._kill()
-            raise
+            cleanup.pop_all()
 
     @property
     def supervisor_pid(self) -> int:
