@@ -19,6 +19,9 @@ from codexdht.messages.internal import Actor, Message
 
 SCHEMA_VERSION: Final = b"1"
 HIGH_WATER_MARK: Final = 1000
+_LAST: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+"""Plain numbers: combining the flags of an enumeration costs 1 us."""
 
 
 class Mailbox:
@@ -47,11 +50,15 @@ class Mailbox:
         return outbox
 
     def send(self, to: Actor, messages: list[Message]) -> bool:
-        """Send a batch; false, and counted, when it had to be dropped."""
+        """Send a batch; false, and counted, when it had to be dropped.
+
+        Frame by frame, as `send_multipart` looks at the type of every frame first; when the first was taken, the second
+        is never refused.
+        """
+        outbox = self._outboxes[to]
         try:
-            self._outboxes[to].send_multipart(
-                (SCHEMA_VERSION, encode_batch(messages)), zmq.NOBLOCK, copy=True
-            )
+            outbox.send(SCHEMA_VERSION, _MORE)
+            outbox.send(encode_batch(messages), _LAST)
         except zmq.Again:
             self.counters["mailbox_full"] += len(messages)
             return False
@@ -60,7 +67,7 @@ class Mailbox:
     def receive(self) -> list[Message] | None:
         """Return the messages of one batch, or None if no batch is waiting."""
         try:
-            frames = self.inbox.recv_multipart(zmq.NOBLOCK)
+            frames = self.inbox.recv_multipart(_LAST)
         except zmq.Again:
             return None
         if len(frames) != 2 or frames[0] != SCHEMA_VERSION:
