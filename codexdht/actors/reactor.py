@@ -106,7 +106,7 @@ class Reactor:
         return max(0, int(wait * 1000 + 0.999))
 
     def _drain(self, readable: dict[Any, int], now: float) -> None:
-        """Take what has come. Asking a socket in vain costs a system call and an exception, 10 us in the mailbox's case."""
+        """Take what has come. To ask a socket in vain costs a system call and an exception: 10 us for the mailbox."""
         has_mail = readable.pop(self._mailbox.inbox, 0)
         if readable:
             for port in self.ports:
