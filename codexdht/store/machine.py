@@ -243,7 +243,7 @@ class StoreMachine:
 
     def _on_clock(self, message: ClockSet, now: float) -> None:
         step = self._clock.set(message.unix_offset, now)
-        if step < 0:
+        if step != 0:  # the lead has to be on disk with the clock it belongs to
             self._batch.changed(now)
         if abs(step) >= _NOTICED:
             event = "clock_set_back" if step < 0 else "clock_set_ahead"

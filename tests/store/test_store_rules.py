@@ -208,6 +208,29 @@ def test_limit_in_all(make_store: Any) -> None:
     assert isinstance(store.put([9], peer=1), Done)
 
 
+def test_limits_of_a_crowded_key(make_store: Any) -> None:
+    """With many providers, places come free by removal, by expiry and by replacement, and only those."""
+    store = make_store(max_per_key=20, lifetime=1000)
+    for peer in range(20):
+        store.add(1, peer, host=f"1.2.{peer % 5}.{peer}")
+        store.wait(10)
+    store.add(1, peer=30)
+    assert store.count("refused_key_full") == 1
+    assert store.remove(3) == 1
+    store.settle()
+    store.add(1, peer=31)
+    store.add(1, peer=32)
+    assert store.count("refused_key_full") == 2
+    store.wait(400)
+    store.add(1, peer=33)
+    assert sorted(p for p, _ in store.local(1)) == [1, 2, *range(4, 20), 31, 33]
+    store.wait(450)
+    assert len(store.local(1)) < 20
+    for peer in range(20, 40):
+        store.add(1, peer, host=f"9.9.{peer}.1")
+    assert len(store.local(1)) == 20
+
+
 def test_local_records_enter_a_full_key(make_store: Any) -> None:
     """What this node's user provides is kept: the provider that expires first makes room."""
     store = make_store(max_per_key=2)

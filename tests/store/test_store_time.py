@@ -119,6 +119,23 @@ def test_clock_set_back_and_ahead_again(make_store: Any) -> None:
     assert store.get(1) == []
 
 
+def test_lead_is_saved_when_it_shrinks(make_store: Any) -> None:
+    """A correction of the clock that a restart follows is not taken for time that has passed."""
+    store = make_store()
+    store.step_clock(-3 * DAY)
+    store.add(1, peer=0)
+    store.wait(0.1)
+    store.step_clock(2 * DAY)
+    store.wait(0.1)
+    store.crash()
+    store.start()
+    assert store.get(1) == [(0, 1)]
+    store.wait(DAY - 2)
+    assert store.get(1) == [(0, 1)]
+    store.wait(2)
+    assert store.get(1) == []
+
+
 def test_small_steps_are_not_logged(make_store: Any) -> None:
     """A clock that is disciplined steps now and then."""
     store = make_store()
