@@ -91,7 +91,6 @@ _BODY_AT: Final = {
     bytes((kind, 0x0A, size)): 3 + size for kind in KINDS for size in range(MAX_REQUEST_ID + 1)
 }
 """The first three bytes of every message as deployed peers write it, and the offset of its body field."""
-_SHORT: Final = tuple(b"\x12" + bytes((size,)) for size in range(128))
 _SERVER_MODE: Final = b"\x18\x00"
 _CLIENT_MODE: Final = b"\x18\x01"
 _MODES: Final = (_SERVER_MODE, _CLIENT_MODE)
@@ -106,10 +105,14 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+_FIELD_2: Final = tuple(b"\x12" + _varint(size) for size in range(MAX_DATAGRAM))
+"""What stands before the bytes of a field of number 2, by their number."""
+
+
 def encode_outer(kind: int, request_id: bytes, body: bytes, client_mode: bool) -> bytes:
     """Return the plaintext of a message. Put together by hand: 0.4 us, where protobuf takes 1.3."""
     size = len(body)
-    length = _SHORT[size] if size < 128 else b"\x12" + _varint(size)
+    length = _FIELD_2[size] if size < MAX_DATAGRAM else b"\x12" + _varint(size)
     mode = _CLIENT_MODE if client_mode else _SERVER_MODE
     return bytes((kind, 0x0A, len(request_id))) + request_id + length + body + mode
 
@@ -126,7 +129,7 @@ def decode_outer(plaintext: bytes) -> Outer:
     if at is not None and mode in _MODES:
         size = len(plaintext) - at - 4
         if 0 <= size < 128:
-            if plaintext[at : at + 2] == _SHORT[size]:
+            if plaintext[at : at + 2] == _FIELD_2[size]:
                 return plaintext[0], plaintext[3:at], plaintext[at + 2 : -2], mode == _CLIENT_MODE
         elif size > 128 and plaintext[at : at + 3] == b"\x12" + _varint(size - 1):
             return plaintext[0], plaintext[3:at], plaintext[at + 3 : -2], mode == _CLIENT_MODE
@@ -316,7 +319,7 @@ def _require(message: Message, *fields: str) -> None:
 
 def _field_2(data: bytes) -> bytes:
     size = len(data)
-    return (_SHORT[size] if size < 128 else b"\x12" + _varint(size)) + data
+    return (_FIELD_2[size] if size < MAX_DATAGRAM else b"\x12" + _varint(size)) + data
 
 
 def _is_id(body: bytes) -> bool:
