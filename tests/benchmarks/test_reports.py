@@ -1,0 +1,79 @@
+"""What the benchmarks say, above all when something went wrong; and that generator and node still fit together."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from benchmarks import load
+from benchmarks.generator import Order, Round, quantile
+from benchmarks.load import Generator, running_node
+from benchmarks.processes import CpuMeter, node_processes
+from benchmarks.report import TARGETS, load_markdown
+from benchmarks.rows import ROWS
+
+ROW: dict[str, Any] = {
+    "name": "ping",
+    "about": "PING",
+    "outstanding": 64,
+    "requests": 1000,
+    "lost": 0,
+    "rate_per_s": 5000.0,
+    "cpu_us": 20.0,
+    "cpu_us_of": {"wire": 20.0},
+    "cpu_e": 4.0,
+    "p50_ms": 1.0,
+    "p99_ms": 2.0,
+    "limit": "wire",
+}
+RESULT: dict[str, Any] = {"machine": "m", "e_us": 5.0, "e_us_all": [5.0], "settings": "s", "round_count": 3}
+
+
+def test_a_row_with_losses_says_so() -> None:
+    """Its rate is never shown as that of a row without."""
+    text = load_markdown(RESULT | {"rows": [ROW | {"lost": 3}]})
+    assert "**3**" in text
+    assert "5,000 with losses" in text
+
+
+def test_a_row_that_could_not_run_says_why() -> None:
+    """The reason stands where the figures would."""
+    text = load_markdown(RESULT | {"rows": [{"name": "ping", "about": "PING", "error": "no answer"}]})
+    assert "could not run: no answer" in text
+
+
+def test_every_target_has_a_row() -> None:
+    """A row that is renamed does not lose its target silently."""
+    assert set(TARGETS) <= set(ROWS)
+
+
+def test_quantiles() -> None:
+    """Of nothing there is none."""
+    assert quantile([1.0, 2.0, 3.0], 0.5) == 2.0
+    assert quantile([1.0, 2.0, 3.0], 0.99) == 3.0
+    assert math.isnan(quantile([], 0.5))
+
+
+@pytest.mark.parametrize(
+    ("wire", "generator", "limit"), [(0.99, 0.5, "wire"), (0.5, 0.99, "generator"), (0.5, 0.5, "")]
+)
+def test_the_limit_of_a_round_is_named(wire: float, generator: float, limit: str) -> None:
+    """A process that was always busy is the limit, and the load generator only when none of the node's was."""
+    cost = load.Cost(Round(100, 100, 1.0, generator, 0.1, 0.2), {"wire": wire, "store": 0.1})
+    assert load._limit(cost) == limit
+
+
+def test_a_node_answers_the_generator() -> None:
+    """Rounds of several rows run on a real node, lose nothing, and cost CPU time in the actors that serve them."""
+    with running_node() as (node, _):
+        generator = Generator(node)
+        pids = node_processes(node.supervisor_pid)
+        assert set(pids) == {"supervisord", "wire", "routing", "store", "api"}
+        for row, server in (("ping", "wire"), ("find_node_fast", "routing"), ("get_providers_20", "store")):
+            cost = generator.run(Order(row, 640), pids)
+            assert cost.round.answered == cost.round.requests == 640
+            assert cost.cpu[server] > 0
+        generator.close()
+        assert min(CpuMeter(pids).seconds().values()) >= 0
