@@ -88,6 +88,8 @@ class Maintenance:
         self._searching = False
         self._searched = 0
         self._saved_at = now
+        for entry in self._contacts.table:
+            entry.retrying = False
         self._store.ask(LoadTable, on_value=self._on_loaded, deadline=now + _STORE_TIMEOUT)
         self._after(self._pause(), now, self._round)
 
@@ -103,9 +105,10 @@ class Maintenance:
         self._store.ask(SaveTable, entries, on_value=on_saved or _ignore, deadline=now + _STORE_TIMEOUT)
 
     def is_low(self) -> bool:
-        """Tell whether there are too few entries."""
+        """Tell whether there are too few entries: few that answer, or less than half of what there was."""
         table = self._contacts.table
-        return len(table) < self._settings.low_entries or 2 * len(table) < table.peak
+        answering = sum(entry.answers > 0 and not entry.failures for entry in table)
+        return answering < self._settings.low_entries or 2 * len(table) < table.peak
 
     def greet(self, record: SignedPeerRecord, now: float) -> None:
         """Ping a node that has come to us by itself and has a place in the table, to see whether it answers."""
@@ -162,7 +165,14 @@ class Maintenance:
         for i, entry in enumerate(placed):
             entry.retrying = True
             self._after(i * _SAVED_SPACING, now, partial(self._retry, entry))
-        self._after(_SAVED_WAIT if placed else 0.0, now, self._search)
+        self._after(_SAVED_WAIT if placed else 0.0, now, self._join)
+
+    def _join(self, now: float) -> None:
+        """Find our neighbours; by the bootstrap nodes only if the saved ones do not answer."""
+        if self.is_low():
+            self._search(now)
+        else:
+            self._look_up(self._local.node_id, now)
 
     def _search(self, now: float) -> None:
         """Look for nodes now, and again with growing pauses while there are too few."""

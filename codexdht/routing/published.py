@@ -54,6 +54,7 @@ class Published:
         "_runner",
         "_settings",
         "_store",
+        "_sweep_is_set",
         "_sweeping",
         "_timers",
         "_walking",
@@ -73,6 +74,7 @@ class Published:
         self._fresh: dict[bytes, list[list[Any]]] = {}
         self._flushing = False
         self._sweeping = False
+        self._sweep_is_set = False
         self._walking = False
         self._at = 0
         self._run = 0
@@ -89,13 +91,14 @@ class Published:
             return
         self.running = True
         self._run += 1
-        self._sweeping = self._walking = False
+        self._sweeping = self._sweep_is_set = self._walking = False
         self._after(_FIRST_SWEEP * (0.5 + self._entropy.random()), now, self._sweep)
 
     def stop(self) -> None:
-        """End what runs by itself."""
+        """End what runs by itself. Keys on their way are not written down as published."""
         self.running = False
         self._run += 1
+        self._active.clear()
 
     # For users ----------------------------------------------------------------------------------------------------
 
@@ -156,13 +159,18 @@ class Published:
             return
         if not nodes:
             self._contacts.counters["keys_sent_to_nobody"] += 1
-            self._after(_RETRY, now, self._sweep)
+            self._sweep_later(now)
             return
         self._contacts.counters["keys_published"] += 1
         self._fresh.setdefault(kept, []).append([key, now + self._local.unix_offset])
         if not self._flushing:
             self._flushing = True
             self._timers.at(now + _FLUSH_EVERY, self.flush)
+
+    def _sweep_later(self, now: float) -> None:
+        if not self._sweep_is_set:
+            self._sweep_is_set = True
+            self._after(_RETRY, now, self._sweep)
 
     def flush(self, now: float) -> None:
         """Have the store write down when keys were published."""
@@ -193,6 +201,7 @@ class Published:
         self._after(self._period / _SLICES, now, self._step)
 
     def _sweep(self, now: float) -> None:
+        self._sweep_is_set = False
         if not self._sweeping:
             self._sweeping = True
             self._visit(0, _END, self._period, self._swept, now)
@@ -204,9 +213,12 @@ class Published:
         """Publish the keys from start to before end that were last published longer than `age` ago, page by page."""
 
         def on_page(items: Any, at: float) -> None:
+            if items is None:
+                self._after(_RETRY, at, lambda later: self._visit(start, end, age, then, later))
+                return
             if items:
                 self._walk_if_idle(at)
-            here = [item for item in items or [] if int.from_bytes(item[0], "big") < end]
+            here = [item for item in items if int.from_bytes(item[0], "big") < end]
             following = int.from_bytes(here[-1][0], "big") + 1 if len(here) == _PAGE else end
 
             def go_on(_complete: bool, later: float) -> None:

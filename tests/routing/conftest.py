@@ -97,7 +97,8 @@ class Peer:
 
 class Swarm:
     """Routing machines without wires: a Call becomes a PeerRequest, a PeerReply a CallAnswer, after a latency that is
-    fixed for each pair of nodes. The first call to a node is its handshake. `script` may answer a call in place of the node it goes to."""
+    fixed for each pair of nodes. The first call to a node is its handshake. `script` may
+    answer a call in place of the node it goes to."""
 
     def __init__(self, seed: int = 1, latency: tuple[float, float] = (0.02, 0.08)) -> None:
         self.now = 1000.0

@@ -71,13 +71,18 @@ class QueryRunner:
     def lookup(
         self, target: bytes, now: float, width: int | None = None, kind: type[Lookup] = Lookup
     ) -> Lookup:
-        """Return a lookup (or a kind of one) that starts from the table's nodes nearest to target."""
+        """Return a lookup (or a kind of one) that starts from the table's nodes nearest to target; from those that have
+        not answered us, or are failing, only where there are too few others."""
         settings = self._settings
         width = settings.bucket_size if width is None else width
         shape = Shape(width, settings.alpha, settings.query_calls)
         lookup = kind(target, self._contacts.own_id, shape, self._contacts.appraise)
-        lookup.add(entry.record for entry in self._contacts.table.nearest(target, width))
-        self._contacts.table.bucket_of(target).refreshed = now
+        table = self._contacts.table
+        start = table.closest(target, width)
+        if len(start) < width:
+            start += table.nearest(target, width)
+        lookup.add(entry.record for entry in start)
+        table.bucket_of(target).refreshed = now
         self.last_lookup = now
         return lookup
 
