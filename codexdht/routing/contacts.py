@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from statistics import median
 
 from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
@@ -116,8 +115,8 @@ class Contacts:
 
     def _stranger(self, now: float) -> float:
         if now >= self._median_until:
-            known = [e.rtt for e in self.table if e.rtt is not None]
-            self._median = _STRANGER_ROUNDS * median(known) if known else self._settings.hedge_max
+            known = sorted(e.rtt for e in self.table if e.rtt is not None)
+            self._median = _STRANGER_ROUNDS * known[len(known) // 2] if known else self._settings.hedge_max
             self._median_until = now + _MEDIAN_KEPT
         return self._median
 
