@@ -225,6 +225,7 @@ def bulk(options: Options) -> Outcome:
     sent, began = find_messages(node), world.now
     node.add_provider(keys, _ignore, timeout=60.0)
     world.loop.run_for(options.keys / world.settings.routing.publish_rate + 60.0)
+    stage.outcome.options = options
     figures = stage.outcome.figures
     figures["keys"] = len(keys)
     figures["find_messages_of_one_lookup"] = alone
