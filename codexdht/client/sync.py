@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
@@ -236,10 +237,10 @@ class Client:
         if not self._lock.acquire(timeout=seconds + GRACE):
             raise RequestTimeout(f"{call.method} waited {seconds:g} s for the calls of other threads")
         try:
-            reply = self._exchange(call, request, begun, seconds)
-        except BaseException:
-            self._drop()
-            raise
+            with ExitStack() as unless_answered:
+                unless_answered.callback(self._drop)
+                reply = self._exchange(call, request, begun, seconds)
+                unless_answered.pop_all()
         finally:
             self._lock.release()
         return call.unpack(reply)
