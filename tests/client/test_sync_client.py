@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -221,6 +222,20 @@ def test_threads_take_turns(client: Client) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["", "nonsense", "ipc://" + "x" * 200, "http://localhost:80"])
+def test_an_interrupted_call(serve: Serve, endpoint: str) -> None:
+    """Ctrl-C in the middle of a call ends it at once, and the client serves the next one."""
+
+    def interrupt(_: Any) -> object:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return SILENT
+
+    serve(script={internal.Lookup: interrupt})
+    with Client(endpoint) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.lookup(ID, timeout=20)
+        assert client.record().uri == OWN.uri
+
+
 def test_bad_endpoints(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad endpoint is the caller's mistake, told by the first call; an empty one is the default."""
     monkeypatch.setenv("CODEXDHT_NODE__RUN_DIR", "/nowhere")
