@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
-
-import coincurve
 
 from codexdht.entropy import Entropy
 from codexdht.errors import DecodeError
+from codexdht.identity import curve
 
-PUBLIC_KEY_SIZE: Final = 33
 _PREFIX: Final = b"\x08\x02\x12\x21"
 _SECP256K1: Final = 2
 
 
 class PrivateKey:
-    """A 32-byte secp256k1 secret. Never printed: its repr shows the public key alone."""
+    """A 32-byte secp256k1 secret and its 33-byte compressed public key. Never printed: its repr shows the public key
+    alone."""
 
-    __slots__ = ("_key", "public_key")
+    __slots__ = ("public_key", "secret")
 
     def __init__(self, secret: bytes) -> None:
         """Take a 32-byte secret; raises ValueError when it is not one (zero, too large, of another size)."""
         if len(secret) != 32:
             raise ValueError(f"a private key has 32 bytes, not {len(secret)}")
-        self._key = coincurve.PrivateKey(secret)
-        self.public_key: bytes = self._key.public_key.format()
+        self.secret = secret
+        self.public_key = curve.public_key_of(secret)
 
     @classmethod
     def generate(cls, entropy: Entropy) -> PrivateKey:
@@ -36,42 +34,27 @@ class PrivateKey:
             except ValueError:  # one secret in 2**128 is not below the group order
                 continue
 
-    @property
-    def secret(self) -> bytes:
-        """The 32 secret bytes."""
-        secret: bytes = self._key.secret
-        return secret
-
     def sign(self, digest: bytes) -> bytes:
         """Return the deterministic (RFC 6979), low-S DER signature of a 32-byte digest."""
-        signature: bytes = self._key.sign(digest, hasher=None)
-        return signature
+        return curve.sign(self.secret, digest)
 
     def ecdh(self, public_key: bytes) -> bytes:
         """Return the shared point, compressed to 33 bytes. Raises DecodeError for a key not on the curve."""
         try:
-            point: bytes = coincurve.PublicKey(public_key).multiply(self._key.secret).format()
+            return curve.shared_point(self.secret, public_key)
         except ValueError:
             raise DecodeError("bad public key") from None
-        return point
 
     def __repr__(self) -> str:
         return f"PrivateKey(public_key={self.public_key.hex()})"
 
 
-@lru_cache(maxsize=64)
-def _parsed(public_key: bytes) -> coincurve.PublicKey:
-    """Return a key ready for use. A handshake checks two signatures of one key, and parsing it takes 5 us."""
-    return coincurve.PublicKey(public_key)
-
-
 def verify(public_key: bytes, digest: bytes, signature: bytes) -> bool:
     """Tell whether a DER signature of a 32-byte digest holds. False also for high-S and non-minimal DER."""
     try:
-        valid: bool = _parsed(public_key).verify(signature, digest, hasher=None)
-    except ValueError:  # not a key, or not DER
+        return curve.verify(public_key, digest, signature)
+    except ValueError:  # not a key
         return False
-    return valid
 
 
 def encode_public_key(public_key: bytes) -> bytes:
@@ -99,10 +82,9 @@ def decode_public_key_unchecked(data: bytes) -> bytes:
 
 def _compress(key: bytes) -> bytes:
     try:
-        compressed: bytes = coincurve.PublicKey(key).format()
+        return curve.compress(key)
     except ValueError:
         raise DecodeError("bad public key") from None
-    return compressed
 
 
 def _decode_unusual(data: bytes) -> bytes:

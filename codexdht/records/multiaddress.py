@@ -7,7 +7,7 @@ for what is not plain host and port: the library costs a process 3 MB, and 59 us
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 from codexdht.errors import InvalidParams
 
@@ -58,16 +58,21 @@ _PORT_PREFIX = {"udp": b"\x91\x02", "tcp": b"\x06"}
 
 
 def _parts(data: bytes) -> list[tuple[int, bytes]] | None:
-    """Return the (protocol code, value) pairs of a multiaddress, or None if it is not one."""
+    """Return the (protocol code, value) pairs of a multiaddress, or None if it is not one.
+
+    Nearly all are /ip4/host/udp/port; these need no walk, which takes 3 us.
+    """
+    if len(data) == 9 and data[0] == _IP4 and data[5:7] == _PORT_PREFIX["udp"]:
+        return [(_IP4, data[1:5]), (_UDP, data[7:])]
     parts: list[tuple[int, bytes]] = []
     at = 0
     while at < len(data) and len(parts) < _MAX_PARTS:
-        code, at = _uvarint(data, at)
+        code, at = read_uvarint(data, at)
         size = _SIZES.get(code)
         if size is None:
             return None
         if size == _VARIABLE:
-            size, at = _uvarint(data, at)
+            size, at = read_uvarint(data, at)
         value = data[at : at + size]
         at += size
         if size < 0 or len(value) != size:
@@ -76,8 +81,8 @@ def _parts(data: bytes) -> list[tuple[int, bytes]] | None:
     return parts if parts and at == len(data) else None
 
 
-def _uvarint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at an offset and the offset behind it; the number is -1 where none is."""
+def read_uvarint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number of at most 35 bits at an offset, and the offset behind it; the number is -1 where none is."""
     value = shift = 0
     for byte in data[at : at + 5]:
         value |= (byte & 0x7F) << shift
@@ -115,7 +120,7 @@ def _is_unicast(code: int, host: bytes) -> bool:
 
 
 def _host_text(code: int, host: bytes) -> str:
-    return str(IPv4Address(host)) if code == _IP4 else str(IPv6Address(host))
+    return "{}.{}.{}.{}".format(*host) if code == _IP4 else str(IPv6Address(host))
 
 
 def multiaddress_of_endpoint(endpoint: Endpoint) -> bytes:

@@ -12,24 +12,13 @@ import hashlib
 import re
 from typing import Final
 
-from google.protobuf.message import DecodeError as ProtobufError
-
 from codexdht.errors import DecodeError, InvalidRecord
-from codexdht.identity import (
-    PrivateKey,
-    decode_public_key_unchecked,
-    encode_public_key,
-    node_id_of_public_key,
-    peer_id_bytes,
-    peer_id_text,
-    verify,
-)
-from codexdht.records.envelope_pb2 import AddressInfo, Envelope, PeerRecord
+from codexdht.identity import PrivateKey, node_id_of_public_key, peer_id_text, verify
+from codexdht.records.envelope import PAYLOAD_TYPE, encode_envelope, encode_payload, read_envelope
 from codexdht.records.multiaddress import Endpoint, endpoint_of, is_valid_multiaddress
 
 _DOMAIN: Final = b"libp2p-peer-record"
-_PAYLOAD_TYPE: Final = b"\x03\x01"
-_SIGNED_PREFIX: Final = bytes([len(_DOMAIN)]) + _DOMAIN + bytes([len(_PAYLOAD_TYPE)]) + _PAYLOAD_TYPE
+_SIGNED_PREFIX: Final = bytes([len(_DOMAIN)]) + _DOMAIN + bytes([len(PAYLOAD_TYPE)]) + PAYLOAD_TYPE
 _URI_PREFIX: Final = "spr:"
 _URL_SAFE: Final = re.compile(r"[A-Za-z0-9_-]+")
 MAX_SEQ: Final = 2**64 - 1
@@ -78,41 +67,24 @@ class SignedPeerRecord:
 def decode_record(data: bytes, *, verified: bool = False) -> SignedPeerRecord:
     """Return the record in an envelope. Raises DecodeError when it does not decode or does not hold.
 
-    `verified`: another process of this node has checked the signature of these bytes; 26 of 40 us are saved then.
+    `verified`: another process of this node has checked the signature of these bytes; 9 of 10 parts of the time are saved then.
     """
-    try:
-        envelope = Envelope.FromString(data)
-        record = PeerRecord.FromString(envelope.payload)
-    except ProtobufError:
-        raise DecodeError("bad record") from None
-    if envelope.payload_type != _PAYLOAD_TYPE or not record.HasField("seq"):
+    parts = read_envelope(data)
+    addresses = tuple(filter(is_valid_multiaddress, parts.addresses))
+    if parts.addresses and not addresses:
         raise DecodeError("bad record")
-    public_key = decode_public_key_unchecked(envelope.public_key)
-    if record.peer_id != peer_id_bytes(public_key):
-        raise DecodeError("foreign record")
-    addresses = tuple(a.multiaddr for a in record.addresses if is_valid_multiaddress(a.multiaddr))
-    if record.addresses and not addresses:
-        raise DecodeError("bad record")
-    if not verified and not verify(public_key, _signed_digest(envelope.payload), envelope.signature):
+    public_key = parts.public_key
+    if not verified and not verify(public_key, _signed_digest(parts.payload), parts.signature):
         raise DecodeError("bad record signature")
-    return SignedPeerRecord(data, public_key, node_id_of_public_key(public_key), record.seq, addresses)
+    return SignedPeerRecord(data, public_key, node_id_of_public_key(public_key), parts.seq, addresses)
 
 
 def sign_record(key: PrivateKey, seq: int, addresses: list[bytes] | tuple[bytes, ...]) -> SignedPeerRecord:
     """Return a record of these binary multiaddresses, signed with key. Its bytes depend on nothing else."""
-    payload = PeerRecord(
-        peer_id=peer_id_bytes(key.public_key),
-        seq=seq,
-        addresses=[AddressInfo(multiaddr=address) for address in addresses],
-    ).SerializeToString()
-    envelope = Envelope(
-        public_key=encode_public_key(key.public_key),
-        payload_type=_PAYLOAD_TYPE,
-        payload=payload,
-        signature=key.sign(_signed_digest(payload)),
-    )
-    node_id = node_id_of_public_key(key.public_key)
-    return SignedPeerRecord(envelope.SerializeToString(), key.public_key, node_id, seq, tuple(addresses))
+    public_key = key.public_key
+    payload = encode_payload(public_key, seq, addresses)
+    encoded = encode_envelope(public_key, payload, key.sign(_signed_digest(payload)))
+    return SignedPeerRecord(encoded, public_key, node_id_of_public_key(public_key), seq, tuple(addresses))
 
 
 def _signed_digest(payload: bytes) -> bytes:

@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 from codexdht.entropy import seeded
 from codexdht.errors import DecodeError, InvalidRecord
 from codexdht.identity import PrivateKey
-from codexdht.records import RecordCache, decode_record, parse_address, record_from_uri, sign_record
+from codexdht.records import (
+    RecordCache,
+    decode_record,
+    envelope,
+    parse_address,
+    record_from_uri,
+    sign_record,
+)
 
 KEY = PrivateKey.generate(seeded(1))
 ADDRESS = parse_address("/ip4/1.2.3.4/udp/8090")
+TCP = parse_address("/ip4/1.2.3.4/tcp/8070")
 RECORD = sign_record(KEY, 1_700_000_000, [ADDRESS])
 
 endpoints = st.tuples(
@@ -58,6 +66,23 @@ def test_text_form_is_strict(text: str) -> None:
     for attempt in (text, "spr:" + text, RECORD.uri + "=" + text):
         with pytest.raises(InvalidRecord):
             record_from_uri(attempt)
+
+
+@given(st.integers(0, len(RECORD.encoded) - 1), st.integers(0, 255), st.integers(0, 250))
+def test_short_way_agrees_with_protobuf(at: int, byte: int, length: int) -> None:
+    """What is read by offsets says what protobuf says, also when a byte is another or the end is missing."""
+    for record in (RECORD, sign_record(KEY, 0, []), sign_record(KEY, 7, [ADDRESS, TCP, ADDRESS])):
+        data = bytearray(record.encoded)
+        assert envelope._read_usual(bytes(data)) == envelope._read_any(bytes(data))
+        data[at % len(data)] = byte
+        for attempt in (
+            bytes(data),
+            bytes(data[:length]),
+            record.encoded[:length],
+            record.encoded + bytes(data),
+        ):
+            read = envelope._read_usual(attempt)
+            assert read is None or read == envelope._read_any(attempt)
 
 
 def test_cache_checks_once() -> None:
