@@ -221,7 +221,6 @@ def test_threads_take_turns(client: Client) -> None:
     assert results == [4] * 80
 
 
-@pytest.mark.parametrize("endpoint", ["", "nonsense", "ipc://" + "x" * 200, "http://localhost:80"])
 def test_an_interrupted_call(serve: Serve, endpoint: str) -> None:
     """Ctrl-C in the middle of a call ends it at once, and the client serves the next one."""
 
@@ -236,6 +235,7 @@ def test_an_interrupted_call(serve: Serve, endpoint: str) -> None:
         assert client.record().uri == OWN.uri
 
 
+@pytest.mark.parametrize("endpoint", ["", "nonsense", "ipc://" + "x" * 200, "http://localhost:80"])
 def test_bad_endpoints(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad endpoint is the caller's mistake, told by the first call; an empty one is the default."""
     monkeypatch.setenv("CODEXDHT_NODE__RUN_DIR", "/nowhere")
