@@ -96,6 +96,22 @@ def test_a_node_ends_when_its_owner_is_killed(folder: Path) -> None:
     assert list((folder / "a" / "run").glob("*.sock")) == []
 
 
+def test_sigterm_saves_the_table_and_ends_every_process(start_node: Callable[..., Node]) -> None:
+    """The store stops last, so that it gets the table: the node knows its neighbour when it runs again without any
+    bootstrap node."""
+    neighbour = start_node("a").client.record()
+    node = start_node("b", bootstrap=[neighbour.uri])
+    eventually(node.client.table)
+    processes = processes_of(node)
+    processes[0].send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(processes, timeout=15)
+    assert alive == []
+    assert node.exit_code == 0
+    again = start_node("b")
+    table = eventually(again.client.table)
+    assert [entry.node_id for entry in table] == [neighbour.node_id]
+
+
 def test_the_actors_end_when_supervisord_is_killed(start_node: Callable[..., Node]) -> None:
     """Without its supervisor no actor lives on."""
     node = start_node("a")

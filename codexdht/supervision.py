@@ -1,0 +1,87 @@
+"""Makes supervisord prompt: it acts on a signal at once, not up to a second later.
+
+Its loop waits for its descriptors a second at a time. It was written for a Python in which a signal ended such a
+wait; since PEP 475 none does. So the first process starts a second after supervisord, one that died starts again up to
+a second after that was noticed, and every priority takes up to a second to stop. A `Waker` is a pipe in that loop;
+every signal writes to it.
+
+supervisord imports this module when it reads `[rpcinterface:prompt]` in its configuration, and that is all there is
+to do. The factory named there it would call if it served XML-RPC, which the supervisord of a node does not.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from typing import Final
+
+from supervisor.medusa import asyncore_25 as loop
+
+_MOST_RESTARTS: Final = 8
+_RESTART_SECONDS: Final = 10.0
+
+
+class Waker:
+    """A dispatcher of supervisord's loop, which asks all that are in `socket_map` before and after every wait.
+
+    Invariant: the pipe's write end is the process's wake-up descriptor (`signal.set_wakeup_fd`), its read end is in the
+    map. After a child has died there are two turns, as supervisord starts it again in the turn after it was reaped;
+    of processes that die again and again, eight in ten seconds, then it goes at its own pace.
+    """
+
+    def __init__(self) -> None:
+        self._restarts: deque[float] = deque([-_RESTART_SECONDS] * _MOST_RESTARTS, _MOST_RESTARTS)
+        self._open()
+
+    def __call__(self, *_: object, **__: object) -> object:
+        """Return what this module offers by XML-RPC: nothing."""
+        return object()
+
+    def _open(self) -> None:
+        """Make the pipe, and wake the loop: it should not wait before it starts the processes."""
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._inode = os.fstat(self._reader).st_ino
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        loop.socket_map[self._reader] = self
+        self._wake()
+
+    def _wake(self) -> None:
+        os.write(self._writer, b"\0")
+
+    def readable(self) -> bool:
+        """Asked before every wait. A supervisord that reloads (SIGHUP) has closed all descriptors: make new ones."""
+        is_open = self._is_open()
+        if not is_open:
+            del loop.socket_map[self._reader]
+            self._open()
+        return is_open
+
+    def _is_open(self) -> bool:
+        try:
+            return os.fstat(self._reader).st_ino == self._inode
+        except OSError:
+            return False
+
+    def writable(self) -> bool:
+        """Nothing waits to be written."""
+        return False
+
+    def handle_read_event(self) -> None:
+        """Take the signals that woke the loop: what is to be done about them supervisord knows."""
+        if signal.SIGCHLD not in os.read(self._reader, 4096):
+            return
+        now = time.monotonic()
+        if now - self._restarts[0] >= _RESTART_SECONDS:
+            self._restarts.append(now)
+            self._wake()
+
+    def handle_error(self) -> None:
+        """Called when `handle_read_event` raised: end supervisord rather than have it turn without a pause."""
+        raise RuntimeError("supervisord's own pipe cannot be read")
+
+
+waker: Final = Waker()

@@ -1,0 +1,84 @@
+"""The pipe that makes supervisord prompt."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+from supervisor.medusa.asyncore_25 import socket_map
+
+
+@pytest.fixture
+def module() -> Iterator[ModuleType]:
+    """`codexdht.supervision`, imported as supervisord does it; its effects on this process end with the test."""
+    old = signal.set_wakeup_fd(-1, warn_on_full_buffer=False)
+    handler = signal.signal(signal.SIGCHLD, lambda *_: None)
+    sys.modules.pop("codexdht.supervision", None)
+    module = importlib.import_module("codexdht.supervision")
+    yield module
+    os.close(module.waker._reader)
+    os.close(module.waker._writer)
+    signal.signal(signal.SIGCHLD, handler)
+    signal.set_wakeup_fd(old)
+    socket_map.clear()
+
+
+def turns(most: int = 100) -> int:
+    """Do what supervisord's loop does with its map; return after how many waits nothing was to be read."""
+    for turn in range(most):
+        readable = [fd for fd, dispatcher in list(socket_map.items()) if dispatcher.readable()]
+        found, _, _ = select.select(readable, [], [], 0)
+        if not found:
+            return turn
+        for fd in found:
+            socket_map[fd].handle_read_event()
+    return most
+
+
+def child_ends() -> None:
+    os.kill(os.getpid(), signal.SIGCHLD)
+
+
+def test_the_first_turn_does_not_wait(module: ModuleType) -> None:
+    """supervisord starts its processes after its first wait, which the import alone ends."""
+    assert turns() == 1
+
+
+def test_a_child_that_died_gives_two_turns(module: ModuleType) -> None:
+    """One to reap it, one to start it again; any other signal gives one."""
+    turns()
+    child_ends()
+    assert turns() == 2
+    signal.raise_signal(signal.SIGCHLD)
+    child_ends()
+    assert turns() == 2
+
+
+def test_restarts_without_end_are_slowed_down(module: ModuleType) -> None:
+    """From the ninth child on that dies within ten seconds, supervisord's own second passes before it is started."""
+    turns()
+    seen = []
+    for _ in range(10):
+        child_ends()
+        seen.append(turns())
+    assert seen == [2] * 8 + [1] * 2
+
+
+def test_a_reload_makes_a_new_pipe(module: ModuleType) -> None:
+    """A supervisord that reloads closes every descriptor it does not know; signals still end its wait."""
+    turns()
+    for fd in (module.waker._reader, module.waker._writer):
+        os.close(fd)
+    other = os.open(os.devnull, os.O_RDONLY)  # takes the number of the old read end
+    turns()
+    assert list(socket_map) == [module.waker._reader]
+    assert module.waker._reader != other
+    child_ends()
+    assert turns() == 2
+    os.close(other)
