@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from codexdht.cli import FAILED
-from codexdht.cli.options import AsJson, DataDir, Endpoint, Timeout, client
+from codexdht.cli.options import AsJson, Curve, DataDir, Endpoint, Timeout, client
 
 if TYPE_CHECKING:
     from codexdht.client import Record
@@ -29,13 +29,14 @@ def record(
     uri: Annotated[bool, typer.Option("--uri", help="Print the spr:… text alone.")] = False,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
+    curve: Curve = None,
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Show the node's own signed record. Others bootstrap from its spr:… text."""
     from codexdht.cli.output import print_json, say
 
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         own = node.record("dht") if kind == "dht" else node.record("provider")
     if as_json:
         print_json(own)
@@ -50,6 +51,7 @@ def provide(
     *,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
+    curve: Curve = None,
     timeout: Timeout = 10.0,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +63,7 @@ def provide(
     from codexdht.cli.targets import key_of
 
     wanted = [key_of(text) for text in keys]
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         added = node.add_provider(wanted[0]) if len(wanted) == 1 else node.add_providers(wanted)
     if as_json:
         print_json(added)
@@ -71,13 +73,17 @@ def provide(
 
 
 def withdraw(
-    keys: KeyTexts, data_dir: DataDir = None, endpoint: Endpoint = None, timeout: Timeout = 10.0
+    keys: KeyTexts,
+    data_dir: DataDir = None,
+    endpoint: Endpoint = None,
+    curve: Curve = None,
+    timeout: Timeout = 10.0,
 ) -> None:
     """Publish these keys no longer. Other nodes forget them within a day."""
     from codexdht.cli.targets import key_of
 
     wanted = [key_of(text) for text in keys]
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         node.withdraw(wanted)
 
 
@@ -93,6 +99,7 @@ def find(
     ] = False,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
+    curve: Curve = None,
     timeout: Timeout = 10.0,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +108,7 @@ def find(
     from codexdht.cli.targets import key_of
 
     wanted = key_of(key)
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         if local:
             found = node.get_providers_local(wanted, limit=limit)
         else:
@@ -119,6 +126,7 @@ def resolve(
     *,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
+    curve: Curve = None,
     timeout: Timeout = 10.0,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +135,7 @@ def resolve(
     from codexdht.cli.targets import id_of
 
     wanted = id_of(node_text)
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         found = node.resolve(wanted)
     if as_json:
         print_json(found)
@@ -142,6 +150,7 @@ def ping(
     *,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
+    curve: Curve = None,
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
@@ -150,7 +159,7 @@ def ping(
     from codexdht.cli.targets import node_of
 
     wanted = node_of(node_text)
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         pong = node.ping(wanted)
     if as_json:
         print_json(pong)
@@ -164,6 +173,7 @@ def lookup(
     *,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
+    curve: Curve = None,
     timeout: Timeout = 10.0,
     as_json: AsJson = False,
 ) -> None:
@@ -172,7 +182,7 @@ def lookup(
     from codexdht.cli.targets import key_of
 
     wanted = key_of(key)
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         found = node.lookup(wanted)
     if as_json:
         print_json(found)
@@ -183,12 +193,16 @@ def lookup(
 
 
 def table(
-    data_dir: DataDir = None, endpoint: Endpoint = None, timeout: Timeout = 5.0, as_json: AsJson = False
+    data_dir: DataDir = None,
+    endpoint: Endpoint = None,
+    curve: Curve = None,
+    timeout: Timeout = 5.0,
+    as_json: AsJson = False,
 ) -> None:
     """Show the routing table."""
     from codexdht.cli.output import print_json, print_table, seconds
 
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         entries = node.table()
     if as_json:
         print_json(entries)
@@ -214,6 +228,7 @@ def remove(
     *,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
+    curve: Curve = None,
     timeout: Timeout = 10.0,
     as_json: AsJson = False,
 ) -> None:
@@ -222,7 +237,7 @@ def remove(
     from codexdht.identity import parse_peer_id
 
     parse_peer_id(peer_id)
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         removed = node.remove_providers_local(peer_id)
     if as_json:
         print_json({"removed": removed})

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from codexdht.cli import FAILED, NO_NODE
-from codexdht.cli.options import AsJson, Config, DataDir, Endpoint, Timeout, client, known_data_dir
+from codexdht.cli.options import AsJson, Config, Curve, DataDir, Endpoint, Timeout, client, known_data_dir
 
 
 def up(
@@ -59,12 +59,16 @@ def down(
 
 
 def status(
-    data_dir: DataDir = None, endpoint: Endpoint = None, timeout: Timeout = 2.0, as_json: AsJson = False
+    data_dir: DataDir = None,
+    endpoint: Endpoint = None,
+    curve: Curve = None,
+    timeout: Timeout = 2.0,
+    as_json: AsJson = False,
 ) -> None:
     """Show the node's state, counters and gauges."""
     from codexdht.cli.output import print_fields, print_json, print_table
 
-    with client(data_dir, endpoint, timeout) as node:
+    with client(data_dir, endpoint, timeout, curve) as node:
         stats = node.stats()
     if as_json:
         print_json(stats)

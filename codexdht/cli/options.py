@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from codexdht.errors import InvalidParams
+
 if TYPE_CHECKING:
-    from codexdht.client import Client
+    from codexdht.client import Client, CurveKeys
 
 _CONNECT_SECONDS: Final = 2.0
 _CONFIG: Final = Path("config/codexdht.toml")
@@ -21,6 +23,14 @@ Endpoint = Annotated[
     str | None,
     typer.Option(
         "--endpoint", "-e", help="The node's API: ipc://… or tcp://… Default: in the data directory."
+    ),
+]
+Curve = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        "--curve",
+        metavar="SERVER_KEY CLIENT_KEY",
+        help="For tcp:// to another machine: files with the node's public key and your own secret one.",
     ),
 ]
 Timeout = Annotated[
@@ -35,11 +45,42 @@ Config = Annotated[
 ]
 
 
-def client(data_dir: Path | None, endpoint: str | None, timeout: float) -> Client:
-    """Return a client of the node that is meant. Raises ConfigError when the configuration is needed, and wrong."""
+def client(
+    data_dir: Path | None, endpoint: str | None, timeout: float, curve: tuple[Path, Path] | None
+) -> Client:
+    """Return a client of the node that is meant. Raises InvalidParams for bad keys, and ConfigError when the
+    configuration is needed, and wrong."""
     from codexdht.client import Client
 
-    return Client(endpoint or _endpoint(data_dir), timeout=timeout, connect_timeout=_CONNECT_SECONDS)
+    keys = None if curve is None else _curve_keys(*curve)
+    if keys is not None and not (endpoint or "").startswith("tcp://"):
+        raise InvalidParams("--curve is for --endpoint tcp://…; other endpoints have no keys")
+    return Client(
+        endpoint or _endpoint(data_dir), timeout=timeout, connect_timeout=_CONNECT_SECONDS, curve=keys
+    )
+
+
+def _curve_keys(server: Path, own: Path) -> CurveKeys:
+    """Return the keys in two files as `zmq.auth.create_certificates` writes them. Raises InvalidParams."""
+    from codexdht.client import CurveKeys
+
+    server_public, _ = _certificate(server)
+    public, secret = _certificate(own)
+    if secret is None:
+        raise InvalidParams(
+            f"--curve: {own} holds no secret key; it is in the file that ends with .key_secret"
+        )
+    return CurveKeys(server_public, public, secret)
+
+
+def _certificate(path: Path) -> tuple[bytes, bytes | None]:
+    """Return the public key in a file, and the secret one if it is there."""
+    from zmq.auth import load_certificate
+
+    try:
+        return load_certificate(path.expanduser())
+    except (OSError, ValueError):
+        raise InvalidParams(f"--curve: {path} is not a CURVE key file that can be read") from None
 
 
 def _endpoint(data_dir: Path | None) -> str:

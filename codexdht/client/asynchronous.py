@@ -284,4 +284,4 @@ class AsyncClient:
             async with asyncio.timeout(limit):
                 await connection.connected.wait()
         except TimeoutError:
-            raise NotRunning(no_node(self.endpoint)) from None
+            raise NotRunning(no_node(self.endpoint, self._curve)) from None

@@ -26,7 +26,7 @@ class CurveKeys(NamedTuple):
 def connect(sock: zmq.Socket[Any], endpoint: str, curve: CurveKeys | None) -> None:
     """Set a socket up and connect it; nothing is sent yet, and nobody need be there.
 
-    Raises InvalidParams for a bad endpoint.
+    Raises InvalidParams for a bad endpoint or a bad key.
     """
     sock.set(zmq.LINGER, 0)
     sock.set(zmq.RECONNECT_IVL, _RECONNECT_MS)
@@ -34,9 +34,7 @@ def connect(sock: zmq.Socket[Any], endpoint: str, curve: CurveKeys | None) -> No
     if "[" in endpoint:
         sock.set(zmq.IPV6, 1)
     if curve is not None:
-        sock.set(zmq.CURVE_SERVERKEY, curve.server)
-        sock.set(zmq.CURVE_PUBLICKEY, curve.public)
-        sock.set(zmq.CURVE_SECRETKEY, curve.secret)
+        _set_keys(sock, curve)
     try:
         sock.connect(endpoint)
     except zmq.ZMQError as error:
@@ -45,11 +43,22 @@ def connect(sock: zmq.Socket[Any], endpoint: str, curve: CurveKeys | None) -> No
         ) from None
 
 
+def _set_keys(sock: zmq.Socket[Any], curve: CurveKeys) -> None:
+    try:
+        sock.set(zmq.CURVE_SERVERKEY, curve.server)
+        sock.set(zmq.CURVE_PUBLICKEY, curve.public)
+        sock.set(zmq.CURVE_SECRETKEY, curve.secret)
+    except zmq.ZMQError:
+        raise InvalidParams("a CURVE key has 40 Z85 characters (or 32 bytes); these do not") from None
+
+
 def is_connected_event(message: list[bytes]) -> bool:
     """Tell whether a monitor's message says that a node is there; otherwise it says that it is gone."""
     return int.from_bytes(message[0][:2], "little") == zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 
-def no_node(endpoint: str) -> str:
+def no_node(endpoint: str, curve: CurveKeys | None) -> str:
     """Return what to say when nobody answers."""
+    if curve is not None:
+        return f"no node answers at {endpoint}, or it is another one, or it does not know this client's key"
     return f"no node answers at {endpoint}; `codexdht up` starts one"

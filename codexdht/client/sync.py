@@ -266,7 +266,7 @@ class Client:
                 connection = self._connected()
                 connection.send(request)
             elif not connection.is_connected and time.monotonic() >= connected_by:
-                raise NotRunning(no_node(self.endpoint))
+                raise NotRunning(no_node(self.endpoint, self._curve))
         raise RequestTimeout(f"the node at {self.endpoint} did not answer {call.method} within {seconds:g} s")
 
     def _connected(self) -> _Connection:

@@ -263,3 +263,10 @@ def test_curve(serve: Serve) -> None:
         assert client.record().uri == OWN.uri
     with Client(node.endpoint, timeout=0.2) as stranger, pytest.raises(NotRunning):
         stranger.record()
+
+
+def test_bad_curve_keys() -> None:
+    """A key that is none is the caller's mistake, told by the first call."""
+    keys = CurveKeys(b"short", *zmq.curve_keypair())
+    with Client("tcp://127.0.0.1:9", curve=keys) as client, pytest.raises(InvalidParams, match="40 Z85"):
+        client.record()
