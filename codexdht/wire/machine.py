@@ -87,7 +87,7 @@ class WireMachine(Presence):
     ) -> None:
         super().__init__(key, state, settings)
         self.node_id = node_id_of_public_key(key.public_key)
-        self._talk = TalkHandlers()
+        self._talk = TalkHandlers(self.outbox, self.counters)
         if settings.talk_echo:
             self._talk.register(ECHO, echo)
         self._build(key, entropy, StandardCrypto() if crypto is None else crypto)
