@@ -42,7 +42,8 @@ def node_processes(supervisor: int) -> dict[str, int]:
     for child in _children(supervisor):
         arguments = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
         if b"codexdht.actors" in arguments:
-            pids[arguments[arguments.index(b"codexdht.actors") + 1].decode()] = child
+            actor, number = arguments[arguments.index(b"codexdht.actors") + 1 :][:2]
+            pids[(actor + (b"-" + number if number not in (b"", b"0") else b"")).decode()] = child
     return pids
 
 

@@ -23,6 +23,8 @@ from codexdht.wire.local import parse_listen
 from codexdht.wire.settings import WireSettings
 
 FILE_VARIABLE: Final = "CODEXDHT_CONFIG"
+PROCESSES_VARIABLE: Final = "CODEXDHT_WIRE__PROCESSES"
+"""supervisord reads this one by itself: it starts as many wire processes."""
 _PREFIX: Final = "CODEXDHT_"
 _NOT_SETTINGS: Final = frozenset(
     {FILE_VARIABLE, "CODEXDHT_PYTHON", "CODEXDHT_OWNER_PID", "CODEXDHT_SUPERVISOR_PID", "CODEXDHT_VECTORS"}

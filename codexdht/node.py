@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from codexdht.client import Client
-from codexdht.config import FILE_VARIABLE, Config, load_config
+from codexdht.config import FILE_VARIABLE, PROCESSES_VARIABLE, Config, load_config
 from codexdht.errors import CodexDhtError, NotRunning, RequestTimeout, StartupError
 
 OWNER_VARIABLE: Final = "CODEXDHT_OWNER_PID"
@@ -63,7 +63,9 @@ def node_environment(config: Path | None, overrides: Mapping[str, str]) -> tuple
     environ = dict(os.environ) | dict(overrides)
     environ[FILE_VARIABLE] = str((config or _default_config()).absolute())
     environ[PYTHON_VARIABLE] = sys.executable
-    return environ, load_config(environ=environ)
+    config_read = load_config(environ=environ)
+    environ[PROCESSES_VARIABLE] = str(config_read.wire.processes)
+    return environ, config_read
 
 
 def supervisor_command(config: Config) -> list[str]:

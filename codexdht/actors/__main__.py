@@ -1,4 +1,4 @@
-"""`python -m codexdht.actors wire|routing|store|api`: one actor's process."""
+"""`python -m codexdht.actors wire|routing|store|api`: one actor's process; `wire 1` is the second of several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from codexdht.messages.internal import Actor
 def main(arguments: list[str]) -> int:
     """Run the actor named by the only argument; only its own modules are imported."""
     match arguments:
-        case ["wire"]:
+        case ["wire"] | ["wire", "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7"]:
             from codexdht.actors.wire import shell
         case ["routing"]:
             from codexdht.actors.routing import shell
@@ -20,9 +20,9 @@ def main(arguments: list[str]) -> int:
         case ["api"]:
             from codexdht.actors.api import shell
         case _:
-            sys.stderr.write("usage: python -m codexdht.actors wire|routing|store|api\n")
+            sys.stderr.write("usage: python -m codexdht.actors wire [number]|routing|store|api\n")
             return 2
-    return run_actor(Actor[arguments[0].upper()], shell)
+    return run_actor(Actor[arguments[0].upper()], shell, *map(int, arguments[1:]))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import zmq
 
 from codexdht import __version__
+from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
 from codexdht.actors.users import UsersPort
 from codexdht.api.machine import ApiMachine
@@ -24,12 +25,21 @@ log = logging.getLogger(__name__)
 _OWNER = "CODEXDHT_OWNER_PID"
 
 
-def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:
+def shell(
+    config: Config,
+    context: zmq.Context[Any],
+    place: Place,
+) -> tuple[Machine, Callable[[Reactor], None]]:
     """Make the API machine and give its reactor the user's sockets."""
     endpoints = config.api.endpoints or [f"ipc://{config.run_dir}/api.sock"]
     server_key = _server_key(config, endpoints)
     _write_supervisor_pid(config.run_dir)
-    machine = ApiMachine(config.api, autostart=config.node.autostart, info=_info(config))
+    machine = ApiMachine(
+        config.api,
+        autostart=config.node.autostart,
+        info=_info(config),
+        wire_processes=place.processes,
+    )
 
     def attach(reactor: Reactor) -> None:
         if server_key is not None:

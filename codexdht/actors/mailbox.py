@@ -3,6 +3,9 @@
 A batch is one multipart message of two frames: the schema version, and the packed messages (`messages.codec`).
 Sends never block. Batches to an actor that is not running wait in its outbox up to the high-water mark and are
 delivered when it is back (each request in them carries a deadline); what does not fit is dropped and counted.
+
+Several wire processes have an inbox each. The other actors know them as one actor: `send` gives each process its share.
+Among themselves the first of them sends to all others, and these to the first.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any, Final
 
 import zmq
 
+from codexdht.actors.place import ONLY, Place, process_name, shares_of
 from codexdht.errors import DecodeError
 from codexdht.messages.codec import decode_batch, encode_batch
 from codexdht.messages.internal import Actor, Message
@@ -27,42 +31,51 @@ _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 class Mailbox:
     """The ZeroMQ sockets of one actor."""
 
-    def __init__(self, context: zmq.Context[Any], run_dir: Path, actor: Actor) -> None:
-        """Bind the inbox and connect the outboxes; sockets live in run_dir."""
+    def __init__(self, context: zmq.Context[Any], run_dir: Path, actor: Actor, place: Place = ONLY) -> None:
+        """Bind the inbox and connect the outboxes; sockets live in run_dir. `place.number` is that of a wire process,
+        and 0 for every other actor."""
         self.counters: Counter[str] = Counter()
         self.inbox = context.socket(zmq.PULL)
         self.inbox.set(zmq.LINGER, 0)
         self.inbox.set_hwm(HIGH_WATER_MARK)
-        self._path = _path(run_dir, actor)
+        self._path = _path(run_dir, actor, place.number)
         self.inbox.bind(f"ipc://{self._path}")
         self._outboxes = {
-            other: self._connect(context, run_dir, other) for other in Actor if other is not actor
+            other: [self._connect(context, _path(run_dir, other, number)) for number in numbers]
+            for other, numbers in _others(actor, place).items()
         }
 
     @staticmethod
-    def _connect(context: zmq.Context[Any], run_dir: Path, other: Actor) -> zmq.Socket[bytes]:
+    def _connect(context: zmq.Context[Any], path: Path) -> zmq.Socket[bytes]:
         outbox: zmq.Socket[bytes] = context.socket(zmq.PUSH)
         outbox.set(zmq.LINGER, 200)
         outbox.set(zmq.RECONNECT_IVL, 10)
         outbox.set(zmq.RECONNECT_IVL_MAX, 100)
         outbox.set_hwm(HIGH_WATER_MARK)
-        outbox.connect(f"ipc://{_path(run_dir, other)}")
+        outbox.connect(f"ipc://{path}")
         return outbox
 
-    def send(self, to: Actor, messages: list[Message]) -> bool:
-        """Send a batch; false, and counted, when it had to be dropped.
+    def send(self, to: Actor, messages: list[Message]) -> list[Message]:
+        """Send a batch; return, and count, what of it had to be dropped."""
+        outboxes = self._outboxes[to]
+        if len(outboxes) == 1:
+            return self._put(outboxes[0], messages)
+        dropped: list[Message] = []
+        for outbox, share in zip(outboxes, shares_of(messages, len(outboxes)), strict=True):
+            if share:
+                dropped += self._put(outbox, share)
+        return dropped
 
-        Frame by frame, as `send_multipart` looks at the type of every frame first; when the first was taken, the second
-        is never refused.
-        """
-        outbox = self._outboxes[to]
+    def _put(self, outbox: zmq.Socket[bytes], messages: list[Message]) -> list[Message]:
+        """Send the two frames one by one, as `send_multipart` looks at the type of every frame first; when the first
+        was taken, the second is never refused."""
         try:
             outbox.send(SCHEMA_VERSION, _MORE)
             outbox.send(encode_batch(messages), _LAST)
         except zmq.Again:
             self.counters["mailbox_full"] += len(messages)
-            return False
-        return True
+            return messages
+        return []
 
     def receive(self) -> list[Message] | None:
         """Return the messages of one batch, or None if no batch is waiting."""
@@ -83,9 +96,20 @@ class Mailbox:
         """Close the sockets; what was sent last still has a moment to leave."""
         self.inbox.close()
         self._path.unlink(missing_ok=True)
-        for outbox in self._outboxes.values():
-            outbox.close()
+        for outboxes in self._outboxes.values():
+            for outbox in outboxes:
+                outbox.close()
 
 
-def _path(run_dir: Path, actor: Actor) -> Path:
-    return run_dir / f"{actor.name.lower()}.inbox"
+def _others(actor: Actor, place: Place) -> dict[Actor, list[int]]:
+    """Return the numbers of the processes of every actor that this one sends to."""
+    numbers = {other: [0] for other in Actor if other is not actor}
+    if actor is not Actor.WIRE:
+        numbers[Actor.WIRE] = list(range(place.processes))
+    elif place.processes > 1:
+        numbers[Actor.WIRE] = [0] if place.number else list(range(1, place.processes))
+    return numbers
+
+
+def _path(run_dir: Path, actor: Actor, number: int) -> Path:
+    return run_dir / f"{process_name(actor, number)}.inbox"

@@ -18,6 +18,7 @@ import zmq
 
 from codexdht.actors.log import EventLog, set_level, set_up_logging
 from codexdht.actors.mailbox import Mailbox
+from codexdht.actors.place import Place, process_name
 from codexdht.actors.reactor import Reactor
 from codexdht.config import Config, load_config
 from codexdht.errors import EX_CONFIG, StartupError
@@ -31,20 +32,21 @@ _CRASH_PAUSE = 1.0
 _LOCK_TRIES = 10
 _LOCK_PAUSE = 0.02
 
-Shell = Callable[[Config, Any], tuple[Machine, Callable[[Reactor], None]]]
+Shell = Callable[[Config, Any, Place], tuple[Machine, Callable[[Reactor], None]]]
 """Makes an actor's machine, and the function that gives the reactor its ports."""
 
 
-def run_actor(actor: Actor, shell: Shell) -> int:
-    """Run one actor until it is told to stop. Returns the exit code: 0, or 78 when it cannot start as configured."""
+def run_actor(actor: Actor, shell: Shell, number: int = 0) -> int:
+    """Run one actor until it is told to stop; `number` is that of its process, where several run. Returns the exit
+    code: 0, or 78 when it cannot start as configured."""
     started = time.monotonic()
-    name = actor.name.lower()
+    name = process_name(actor, number)
     try:
         config = load_config(environ=os.environ)
         set_up_logging(name, config.log.level, config.log.format, config.log_dir)
         _log_crashes(started)
         with _locked(config.run_dir, name):
-            _run(actor, config, shell)
+            _run(actor, config, shell, Place(number, config.wire.processes))
     except StartupError as error:
         sys.stderr.write(f"codexdht {name}: {error}\n")
         return EX_CONFIG
@@ -63,10 +65,10 @@ def _log_crashes(started: float) -> None:
     sys.excepthook = on_crash
 
 
-def _run(actor: Actor, config: Config, shell: Shell) -> None:
+def _run(actor: Actor, config: Config, shell: Shell, place: Place) -> None:
     context: zmq.Context[Any] = zmq.Context()
-    machine, attach = shell(config, context)
-    mailbox = Mailbox(context, config.run_dir, actor)
+    machine, attach = shell(config, context, place)
+    mailbox = Mailbox(context, config.run_dir, actor, place)
     reactor = Reactor(machine, mailbox, EventLog())
     attach(reactor)
     gc.collect()

@@ -139,8 +139,9 @@ class Reactor:
             port.flush(now)
         outbox = self.machine.outbox
         for actor, messages in outbox.take():
-            if not self._mailbox.send(actor, messages):
-                self._refuse(messages, now)
+            refused = self._mailbox.send(actor, messages)
+            if refused:
+                self._refuse(refused, now)
         if outbox.events:
             for event in outbox.events:
                 self._events.write(event, now)

@@ -8,6 +8,7 @@ from typing import Any
 import zmq
 
 from codexdht.actors.keyfile import load_or_create_key
+from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
 from codexdht.config import Config
 from codexdht.entropy import SystemEntropy
@@ -16,7 +17,11 @@ from codexdht.messages.machine import Machine
 from codexdht.routing.machine import RoutingMachine
 
 
-def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:  # noqa: ARG001
+def shell(
+    config: Config,
+    context: zmq.Context[Any],  # noqa: ARG001
+    place: Place,  # noqa: ARG001
+) -> tuple[Machine, Callable[[Reactor], None]]:
     """Make the routing machine. Of the key it needs the node id alone."""
     entropy = SystemEntropy()
     node_id = node_id_of_public_key(load_or_create_key(config.key_file, entropy).public_key)

@@ -7,6 +7,7 @@ from typing import Any
 
 import zmq
 
+from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
 from codexdht.config import Config
 from codexdht.entropy import SystemEntropy
@@ -17,7 +18,11 @@ from codexdht.store.machine import StoreMachine
 STORE_DIR = "store"
 
 
-def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:  # noqa: ARG001
+def shell(
+    config: Config,
+    context: zmq.Context[Any],  # noqa: ARG001
+    place: Place,  # noqa: ARG001
+) -> tuple[Machine, Callable[[Reactor], None]]:
     """Open the store below the data directory and make its machine. Raises StoreError."""
     backend = open_lmdb(config.data_dir / STORE_DIR, config.store)
     return StoreMachine(backend, config.store, SystemEntropy()), lambda _: None

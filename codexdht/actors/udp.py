@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import zmq
 
@@ -20,8 +21,38 @@ _LARGEST: Final = 65_507
 _BUFFER: Final = 4 * 1024 * 1024
 
 
+class Sockets(Protocol):
+    """Where a wire process has its sockets from: `OwnSockets`, or one of several `sharing.SharedSockets`."""
+
+    def open(self) -> list[socket.socket]:
+        """Return a bound socket for every listen address; none if they are not to be had yet. Raises StartupError."""
+
+    def release(self) -> None:
+        """Close them."""
+
+
+class OwnSockets:
+    """The sockets of the only wire process."""
+
+    def __init__(self, listen: list[Endpoint]) -> None:
+        self._listen = listen
+        self._open: list[socket.socket] = []
+
+    def open(self) -> list[socket.socket]:
+        """See Sockets."""
+        with contextlib.ExitStack() as undo:
+            self._open = [undo.enter_context(bind_udp(endpoint)) for endpoint in self._listen]
+            undo.pop_all()
+        return self._open
+
+    def release(self) -> None:
+        """See Sockets."""
+        for sock in self._open:
+            sock.close()
+
+
 class UdpPort:
-    """Binds, serves and closes the sockets as the machine wants them.
+    """Opens, serves and closes the sockets as the machine wants them.
 
     Invariant: what `machine.unsaved_state` holds is on disk before any datagram or message of the same turn leaves, so
     that no sequence number is ever used twice.
@@ -30,14 +61,14 @@ class UdpPort:
     def __init__(
         self,
         machine: WireMachine,
-        listen: list[Endpoint],
+        source: Sockets,
         state_file: Path,
         poller: zmq.Poller,
         *,
         must_bind: bool,
     ) -> None:
         self._machine = machine
-        self._listen = listen
+        self._source = source
         self._state_file = state_file
         self._poller = poller
         self._must_bind = must_bind
@@ -72,7 +103,10 @@ class UdpPort:
             machine.datagrams.clear()
         if machine.wants_socket != bool(self._sockets):
             self._bind(now) if machine.wants_socket else self._unbind(now)
-            self.flush(now)
+            if machine.wants_socket == bool(
+                self._sockets
+            ):  # else it waits for the first process to bind them
+                self.flush(now)
 
     def _send(self, datagrams: list[tuple[bytes, Endpoint]]) -> None:
         by_family = self._by_family
@@ -90,19 +124,15 @@ class UdpPort:
 
     def _bind(self, now: float) -> None:
         try:
-            for endpoint in self._listen:
-                self._sockets.append(bind_udp(endpoint))
-        except OSError as error:
-            self._close_sockets()
-            text = (
-                f"cannot bind udp {endpoint[0]} port {endpoint[1]}: {os.strerror(error.errno or errno.EIO)}"
-            )
-            self._fail(f"{text}; change network.listen or stop what uses it", now)
+            self._sockets = self._source.open()
+        except StartupError as error:
+            self._fail(str(error), now)
             return
         for sock in self._sockets:
             self._poller.register(sock.fileno(), zmq.POLLIN)
             self._by_family[sock.family == socket.AF_INET6] = sock.sendto
-        self._machine.socket_bound([sock.getsockname()[:2] for sock in self._sockets], now)
+        if self._sockets:
+            self._machine.socket_bound([sock.getsockname()[:2] for sock in self._sockets], now)
 
     def _fail(self, text: str, now: float) -> None:
         if self._must_bind:
@@ -115,32 +145,47 @@ class UdpPort:
 
     def _close_sockets(self) -> None:
         for sock in self._sockets:
-            if sock.fileno() in dict(self._poller.sockets):
-                self._poller.unregister(sock.fileno())
-            sock.close()
-        self._sockets.clear()
+            self._poller.unregister(sock.fileno())
+        self._sockets = []
         self._by_family.clear()
+        self._source.release()
 
     def close(self) -> None:
         """Close the sockets."""
         self._close_sockets()
 
 
-def bind_udp(endpoint: Endpoint) -> socket.socket:
-    """Return a bound, non-blocking UDP socket. Raises OSError."""
+def bind_udp(endpoint: Endpoint, shared: bool = False) -> socket.socket:
+    """Return a bound, non-blocking UDP socket; `shared` lets others of this user bind the same port. Raises
+    StartupError."""
     family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        sock.setblocking(False)
-        sock.bind(endpoint)
-    except OSError:
-        sock.close()
-        raise
+    with contextlib.ExitStack() as undo:
+        sock = undo.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        try:
+            _prepare(sock, shared)
+            sock.bind(endpoint)
+        except OSError as error:
+            raise StartupError(_complaint(endpoint, error)) from error
+        undo.pop_all()
     return sock
+
+
+def _prepare(sock: socket.socket, shared: bool) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    sock.setblocking(False)
+
+
+def _complaint(endpoint: Endpoint, error: OSError) -> str:
+    reason = os.strerror(error.errno or errno.EIO)
+    return (
+        f"cannot bind udp {endpoint[0]} port {endpoint[1]}: {reason}; "
+        "change network.listen or stop what uses it"
+    )
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -1,8 +1,9 @@
-"""The wire actor's process: key, local state, UDP sockets."""
+"""The wire actor's process, or one of several: key, local state, UDP sockets."""
 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import zmq
 
 from codexdht.actors.keyfile import load_or_create_key
+from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
-from codexdht.actors.udp import UdpPort
-from codexdht.config import Config
+from codexdht.actors.udp import OwnSockets, Sockets, UdpPort
+from codexdht.config import PROCESSES_VARIABLE, Config
 from codexdht.entropy import SystemEntropy
 from codexdht.errors import ConfigError, DecodeError, StartupError
 from codexdht.messages.machine import Machine
@@ -23,21 +25,57 @@ from codexdht.wire.talk import TalkHandler
 STATE_FILE = "wire.state"
 
 
-def shell(config: Config, context: zmq.Context[Any]) -> tuple[Machine, Callable[[Reactor], None]]:  # noqa: ARG001
+def shell(
+    config: Config,
+    context: zmq.Context[Any],  # noqa: ARG001
+    place: Place,
+) -> tuple[Machine, Callable[[Reactor], None]]:
     """Make the wire machine and give its reactor the UDP sockets."""
-    entropy = SystemEntropy()
-    key = load_or_create_key(config.key_file, entropy)
+    _check_processes(place)
     state_file = config.data_dir / STATE_FILE
-    machine = WireMachine(key, _load_state(state_file), config.wire, entropy)
-
+    machine = _machine(config, place, state_file)
     for protocol, name in config.talk.handlers.items():
         machine.register_talk(protocol.encode(), _load_handler(protocol, name))
 
     def attach(reactor: Reactor) -> None:
-        port = UdpPort(machine, config.listen, state_file, reactor.poller, must_bind=config.node.autostart)
+        source = _sockets(config, place, reactor)
+        port = UdpPort(machine, source, state_file, reactor.poller, must_bind=config.node.autostart)
         reactor.ports.append(port)
 
     return machine, attach
+
+
+def _check_processes(place: Place) -> None:
+    """Raise ConfigError where the configuration names another number of processes than supervisord was told, or no such
+    process as this."""
+    if place.number >= place.processes:
+        raise ConfigError(f"wire.processes: found {place.processes}, expected more than {place.number}")
+    told = os.environ.get(PROCESSES_VARIABLE, "1")
+    if "SUPERVISOR_ENABLED" in os.environ and told != str(place.processes):
+        raise ConfigError(
+            f"wire.processes: found {place.processes}, but supervisord runs {told}; start it with "
+            f"{PROCESSES_VARIABLE}={place.processes} in its environment, or by `codexdht up`"
+        )
+
+
+def _machine(config: Config, place: Place, state_file: Path) -> WireMachine:
+    entropy = SystemEntropy()
+    key = load_or_create_key(config.key_file, entropy)
+    if place.number == 0:
+        return WireMachine(key, _load_state(state_file), config.wire, entropy)
+    from codexdht.wire.following import FollowingWireMachine
+
+    return FollowingWireMachine(key, LocalState(), config.wire, entropy)
+
+
+def _sockets(config: Config, place: Place, reactor: Reactor) -> Sockets:
+    if place.processes == 1:
+        return OwnSockets(config.listen)
+    from codexdht.actors.sharing import SharedSockets
+
+    shared = SharedSockets(place, config.listen, config.run_dir, reactor.poller)
+    reactor.ports.append(shared)
+    return shared
 
 
 def _load_handler(protocol: str, name: str) -> TalkHandler:

@@ -35,7 +35,6 @@ from codexdht.messages import internal
 from codexdht.messages.internal import Actor, Done, Failed, Hello, Life, LocalRecords, Message, NodeLife
 from codexdht.messages.machine import Outbox
 
-_OTHERS: Final = (Actor.WIRE, Actor.ROUTING, Actor.STORE)
 _MARGIN_SHARE: Final = 0.25
 
 Resume = Callable[[float], None]
@@ -51,8 +50,10 @@ class ApiMachine:
         autostart: bool,
         entropy: Entropy | None = None,
         info: Mapping[str, Any] | None = None,
+        wire_processes: int = 1,
     ) -> None:
         """`info` is what the shell wants to be part of `stats`: process ids, version, folders. It may change."""
+        self._others = _processes(wire_processes)
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()
         self.replies: list[tuple[Envelope, bytes]] = []
@@ -246,19 +247,20 @@ class ApiMachine:
     # Statistics -----------------------------------------------------------------------------------------------
 
     def _stats_plan(self) -> Plan:
-        return Plan([Ask(actor, internal.Stats) for actor in _OTHERS], self._merged)
+        asks = [Ask(actor, internal.Stats, (number,)) for actor, number in self._others.values()]
+        return Plan(asks, self._merged)
 
     def _merged(self, answers: list[Answer]) -> dict[str, Any]:
         """Return the statistics of all actors, naming those that have not answered."""
         answered = {
-            actor.name.lower(): answer.value
-            for actor, answer in zip(_OTHERS, answers, strict=True)
+            name: answer.value
+            for name, answer in zip(self._others, answers, strict=True)
             if isinstance(answer, Done)
         }
         return {
             "life": self._life.life.name.lower(),
             "actors": answered | {"api": self._counts()},
-            "missing": [actor.name.lower() for actor in _OTHERS if actor.name.lower() not in answered],
+            "missing": [name for name in self._others if name not in answered],
             "info": dict(self._info),
         }
 
@@ -300,6 +302,12 @@ class ApiMachine:
     def is_idle(self) -> bool:
         """Tell whether every request is answered."""
         return self._pending.count == 0
+
+
+def _processes(wire_processes: int) -> dict[str, tuple[Actor, int]]:
+    """Return the other processes of the node by name: actor and number."""
+    wires = {f"wire-{number}" if number else "wire": (Actor.WIRE, number) for number in range(wire_processes)}
+    return wires | {"routing": (Actor.ROUTING, 0), "store": (Actor.STORE, 0)}
 
 
 def _decode(decode: Callable[[msgspec.Raw], Any], request: Request) -> Any:

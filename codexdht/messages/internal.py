@@ -184,11 +184,13 @@ class DumpTable(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """To any actor. Done: {"counters": {name: int}, "gauges": {name: number}}."""
+    """To any actor; `process` is the number of the one that is asked where several wire processes run. Done:
+    {"counters": {name: int}, "gauges": {name: number}}."""
 
     asker: int
     request: int
     deadline: float
+    process: int = 0
 
 
 class PutProvider(NamedTuple):

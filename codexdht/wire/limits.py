@@ -54,7 +54,7 @@ class Limits:
         self._settings = settings
         self._counters = counters
         self._sources: dict[str, Source] = {}
-        self._strangers = Bucket(settings.strangers_burst, 0.0)
+        self._strangers = Bucket(settings.strangers_burst / settings.processes, 0.0)
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -80,7 +80,8 @@ class Limits:
         if not source.strange.take(settings.source_rate, settings.source_burst, now):
             self._counters["dropped_source_rate"] += 1
             return False
-        if not self._strangers.take(settings.strangers_rate, settings.strangers_burst, now):
+        share = settings.processes
+        if not self._strangers.take(settings.strangers_rate / share, settings.strangers_burst / share, now):
             self._counters["dropped_strangers_rate"] += 1
             return False
         return True

@@ -111,6 +111,11 @@ class LocalRecords:
         port = next((port for _, port in bound), 0)
         return [_with_port(parse_address(text), port) for text in self._settings.announce]
 
+    def follow(self, record: bytes, provider: bytes) -> None:
+        """Take both records as another process of this node has signed them. Raises DecodeError."""
+        self.record = decode_record(record)
+        self.provider_record = decode_record(provider) if provider else None
+
     def vote(self, endpoint: Endpoint, unix_time: float) -> bool:
         """Announce the address that a majority of peers sees, in place of those of its family; tell whether the record
         changed. Nothing happens when the configuration fixes the addresses."""

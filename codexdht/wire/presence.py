@@ -19,6 +19,7 @@ from codexdht.messages.internal import (
     Hello,
     Life,
     LocalRecords,
+    Message,
     NodeLife,
     Open,
     UpdateRecord,
@@ -101,7 +102,14 @@ class Presence(ABC):
 
     def _records_changed(self) -> None:
         self.record_changed()
-        self.outbox.broadcast(Actor.WIRE, self._local_records())
+        records = self._local_records()
+        self.outbox.broadcast(Actor.WIRE, records)
+        self._tell_others(records)
+
+    def _tell_others(self, message: Message) -> None:
+        """Tell the other wire processes, where there are any (`following`)."""
+        if self._settings.processes > 1:
+            self.outbox.send(Actor.WIRE, message)
 
     def _update_record(self, update: UpdateRecord, now: float) -> None:
         asker, request = Actor(update.asker), update.request
@@ -144,6 +152,7 @@ class Presence(ABC):
             self.life = Life.OPEN
         if self._local.configure(endpoints, now + self._unix_offset):
             self._records_changed()
+        self._tell_others(NodeLife(Actor.WIRE, self.life))
         for message in self._opening:
             self._opened(message)
         self._opening.clear()

@@ -14,6 +14,10 @@ Seconds = Annotated[float, Meta(gt=0, le=3600)]
 class WireSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the node listens, what it announces, and the bound of every table of the wire actor."""
 
+    processes: Annotated[int, Meta(ge=1, le=8)] = 1
+    """Processes that serve the UDP port, for machines with cores to spare; every peer belongs to one of them, and the
+    bounds of the tables below hold for each. It takes Linux, and a supervisord that is started with
+    CODEXDHT_WIRE__PROCESSES in its environment (`codexdht up` and `new_protocol` see to that)."""
     listen: Annotated[list[str], Meta(min_length=1, max_length=8)] = field(
         default_factory=lambda: ["/ip4/0.0.0.0/udp/8090"]
     )

@@ -152,7 +152,7 @@ def test_a_request_that_cannot_be_sent_is_answered_busy(folder: Path) -> None:
     later = time.monotonic() + 60
     with zmq.Context() as context:
         mailbox = Mailbox(context, folder, Actor.STORE)
-        while mailbox.send(Actor.API, [Hello(Actor.STORE)]):
+        while not mailbox.send(Actor.API, [Hello(Actor.STORE)]):
             pass
         machine.outbox.send(Actor.API, Stats(Actor.STORE, 77, later))
         reactor = Reactor(machine, mailbox, EventLog())

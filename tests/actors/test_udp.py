@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from codexdht.actors.udp import bind_udp, write_durably
+from codexdht.errors import StartupError
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -22,7 +23,7 @@ def test_datagrams_travel_over_both_families(host: str) -> None:
 
 def test_a_taken_port_raises() -> None:
     """Binding never shares a port by accident."""
-    with bind_udp(("127.0.0.1", 0)) as first, pytest.raises(OSError, match="in use"):
+    with bind_udp(("127.0.0.1", 0)) as first, pytest.raises(StartupError, match="in use"):
         bind_udp(first.getsockname())
 
 

@@ -104,7 +104,7 @@ GOLDEN: list[tuple[Message, str]] = [
         "9198140407cb4004000000000000c4201111111111111111111111111111111111111111111111111111111111111111c4067265636f7264c4046563686fc4026869",
     ),
     (internal.DumpTable(asker=4, request=7, deadline=2.5), "9194150407cb4004000000000000"),
-    (internal.Stats(asker=4, request=7, deadline=2.5), "9194160407cb4004000000000000"),
+    (internal.Stats(asker=4, request=7, deadline=2.5, process=1), "9195160407cb400400000000000001"),
     (
         internal.PutProvider(
             asker=4,

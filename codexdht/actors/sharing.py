@@ -1,0 +1,133 @@
+"""The sockets of several wire processes on one UDP port, kept alive by all of them together.
+
+The kernel numbers the sockets of a SO_REUSEPORT group in the order of their binding, and renumbers them when one is
+closed. So one process, the first, binds them all, in order, and hands every other process a copy of all: a socket
+lives on, keeps its number and its queue, when its process dies, and the process that takes its place gets it back
+from any of the others. Only when all have ended are new ones bound.
+
+Copies travel over a UNIX socket of each process in the run directory, behind a line that says what they are bound to:
+sockets of another configuration are not taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from codexdht.actors.place import Place
+from codexdht.actors.steering import steer
+from codexdht.actors.udp import bind_udp
+from codexdht.records import Endpoint
+
+_ASK_SECONDS: Final = 0.2
+_MAX_SOCKETS: Final = 64
+_MAX_LINE: Final = 4096
+
+
+class SharedSockets:
+    """The sockets of all wire processes as one of them holds them; a port of its reactor.
+
+    Invariant: `_groups` is empty, or holds for every listen address the sockets of all processes in the order of their
+    numbers.
+    """
+
+    def __init__(self, place: Place, listen: list[Endpoint], run_dir: Path, poller: zmq.Poller) -> None:
+        """Begin to answer other processes that ask for copies."""
+        self._place = place
+        self._listen = listen
+        self._line = f"{place.processes} {listen}".encode()
+        self._paths = [run_dir / f"wire-{number}.sockets" for number in range(place.processes)]
+        self._groups: list[list[socket.socket]] = []
+        self._door = socket.socket(socket.AF_UNIX)
+        self._door.setblocking(False)
+        self._paths[place.number].unlink(missing_ok=True)
+        self._door.bind(str(self._paths[place.number]))
+        self._door.listen()
+        poller.register(self._door.fileno(), zmq.POLLIN)
+
+    def open(self) -> list[socket.socket]:
+        """Return this process's socket of every listen address, or none while the first process has not bound them.
+        Raises StartupError."""
+        if not self._groups:
+            self._groups = self._ask_others() or ([] if self._place.number else self._bind())
+        return [group[self._place.number] for group in self._groups]
+
+    def release(self) -> None:
+        """Close all sockets held."""
+        for group in self._groups:
+            for sock in group:
+                sock.close()
+        self._groups = []
+
+    def _bind(self) -> list[list[socket.socket]]:
+        with contextlib.ExitStack() as undo:
+            groups = [self._bind_group(endpoint, undo) for endpoint in self._listen]
+            undo.pop_all()
+        return groups
+
+    def _bind_group(self, endpoint: Endpoint, undo: contextlib.ExitStack) -> list[socket.socket]:
+        bind_udp(
+            endpoint
+        ).close()  # a shared port would be shared with another node, too, and nobody would notice
+        group: list[socket.socket] = []
+        for _ in range(self._place.processes):
+            group.append(undo.enter_context(bind_udp(endpoint, shared=True)))
+            endpoint = group[0].getsockname()[:2]
+        steer(group[0], self._place.processes)
+        return group
+
+    # Copies ---------------------------------------------------------------------------------------------------
+
+    def _ask_others(self) -> list[list[socket.socket]]:
+        for number, path in enumerate(self._paths):
+            if number != self._place.number:
+                groups = self._ask(path)
+                if groups:
+                    return groups
+        return []
+
+    def _ask(self, path: Path) -> list[list[socket.socket]]:
+        """Return copies of the sockets that the process at a path holds; none when it does not answer."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(_ASK_SECONDS)
+            try:
+                asking.connect(str(path))
+                line, descriptors, _, _ = socket.recv_fds(asking, _MAX_LINE, _MAX_SOCKETS)
+            except OSError:
+                return []
+        sockets = [_adopt(descriptor) for descriptor in descriptors]
+        count = self._place.processes
+        if line != self._line or len(sockets) != count * len(self._listen):
+            for sock in sockets:
+                sock.close()
+            return []
+        return [sockets[start : start + count] for start in range(0, len(sockets), count)]
+
+    def drain(self, now: float) -> bool:  # noqa: ARG002
+        """Give copies to whoever asks."""
+        with contextlib.suppress(BlockingIOError):
+            asking, _ = self._door.accept()
+            with asking, contextlib.suppress(OSError):  # gone before the answer
+                descriptors = [sock.fileno() for group in self._groups for sock in group]
+                if descriptors:
+                    socket.send_fds(asking, [self._line], descriptors)
+        return False
+
+    def flush(self, now: float) -> None:
+        """Nothing waits to be sent."""
+
+    def close(self) -> None:
+        """Close the sockets held here; copies in other processes live on."""
+        self.release()
+        self._door.close()
+        self._paths[self._place.number].unlink(missing_ok=True)
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    sock = socket.socket(fileno=descriptor)
+    sock.setblocking(False)
+    return sock
