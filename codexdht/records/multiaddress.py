@@ -81,6 +81,16 @@ def _parts(data: bytes) -> list[tuple[int, bytes]] | None:
     return parts if parts and at == len(data) else None
 
 
+def uvarint(value: int) -> bytes:
+    """Return a number as an unsigned varint."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
 def read_uvarint(data: bytes, at: int) -> tuple[int, int]:
     """Return the number of at most 35 bits at an offset, and the offset behind it; the number is -1 where none is."""
     value = shift = 0
