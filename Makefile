@@ -30,7 +30,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,plot]'
-	$(BIN)/python -m benchmarks load whole peers
+	$(BIN)/python -m benchmarks load wires whole peers
 
 profile: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

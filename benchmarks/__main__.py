@@ -1,7 +1,7 @@
 """`python -m benchmarks [row …]`: measures a node from outside and writes benchmarks/results/.
 
 Without rows it runs the load table (node.json, node.md, node.svg), as does `load`. `whole` stands for the rows of the
-node as a whole, and `peers` for the comparison with other Python DHTs. `python -m benchmarks.store` measures the store
+node as a whole, `peers` for the comparison with other Python DHTs, and `wires` for one and two wire processes. `python -m benchmarks.store` measures the store
 alone, and `python -m benchmarks.profile` shows where the time goes.
 """
 
@@ -26,7 +26,8 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-_GROUPS = ("load", "whole", "peers")
+_GROUPS = ("load", "whole", "peers", "wires")
+_MANY_PEERS = ("ping_300_peers", "handshake")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,12 +36,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=", ".join(choices))
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each row; their median is reported")
+    parser.add_argument("--wires", type=int, default=1, help="wire processes of the node (wire.processes)")
     chosen = parser.parse_args(arguments)
     if unknown := [row for row in chosen.rows if row not in choices]:
         parser.error(f"unknown row {unknown[0]!r}; rows are {', '.join(choices)}")
     complete = "load" in chosen.rows or not chosen.rows
     loads = list(ROWS) if complete else [row for row in chosen.rows if row in ROWS]
-    failed = run_load(loads, chosen.rounds, complete) if loads else 0
+    failed = run_load(loads, chosen.rounds, chosen.wires, complete and chosen.wires == 1) if loads else 0
+    if "wires" in chosen.rows:
+        failed |= run_wires(chosen.rounds)
     if "whole" in chosen.rows:
         say(write_whole(measure_whole(say) | {"machine": machine()}))
     if "peers" in chosen.rows:
@@ -48,17 +52,35 @@ def main(arguments: Sequence[str]) -> int:
     return failed
 
 
-def run_load(names: list[str], rounds: int, complete: bool) -> int:
+def run_load(names: list[str], rounds: int, wires: int, complete: bool) -> int:
     """Run rows of the load table; all of them together are kept as a result, single ones are only shown."""
     say(f"on {machine()}")
-    result: dict[str, Any] = measure_load(names, rounds, say)
-    result |= {"machine": machine(), "round_count": rounds}
-    text = report.load_markdown(result)
+    result, text = _load(names, rounds, wires)
     say("\n" + text)
     if complete:
         report.write_json("node", result)
         report.write_markdown("node", text)
         say(report.plot_load(result))
+    return _failed(result)
+
+
+def run_wires(rounds: int) -> int:
+    """Run the rows of many peers with one and with two wire processes, and keep the result."""
+    results = {wires: _load(_MANY_PEERS, rounds, wires) for wires in (1, 2)}
+    text = "\n".join(text for _, text in results.values())
+    say(text)
+    report.write_json("wires", {str(wires): result for wires, (result, _) in results.items()})
+    report.write_markdown("wires", text)
+    return int(any(_failed(result) for result, _ in results.values()))
+
+
+def _load(names: Sequence[str], rounds: int, wires: int) -> tuple[dict[str, Any], str]:
+    result: dict[str, Any] = measure_load(list(names), rounds, wires, say)
+    result |= {"machine": machine(), "round_count": rounds}
+    return result, report.load_markdown(result)
+
+
+def _failed(result: dict[str, Any]) -> int:
     return int(any("error" in row or row["lost"] for row in result["rows"]))
 
 

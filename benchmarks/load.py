@@ -204,9 +204,9 @@ def _limit(cost: Cost) -> str:
     return "generator" if cost.round.generator_seconds / seconds >= _SATURATED else ""
 
 
-def measure_load(names: list[str], rounds: int, say: Say) -> dict[str, Any]:
+def measure_load(names: list[str], rounds: int, wires: int, say: Say) -> dict[str, Any]:
     """Return the load table: {"e_us", "rows", …}; costs in E are by the median E of the run."""
-    with running_node() as (node, _), LoadTable(node, rounds, say) as table:
+    with running_node(wire__processes=wires) as (node, _), LoadTable(node, rounds, say) as table:
         rows = [table.measure(name) for name in names]
     e = median(table.e_seconds) * _MICRO
     for row in rows:
@@ -216,6 +216,6 @@ def measure_load(names: list[str], rounds: int, say: Say) -> dict[str, Any]:
     return {
         "e_us": e,
         "e_us_all": [s * _MICRO for s in table.e_seconds],
-        "settings": SETTINGS_NOTE,
+        "settings": SETTINGS_NOTE + (f"; {wires} wire processes" if wires > 1 else ""),
         "rows": rows,
     }

@@ -20,7 +20,7 @@ TARGETS: Final[dict[str, tuple[float, float]]] = {
 }
 """E a request at most, and requests a second at least; 0: none is set."""
 
-_PROCESSES: Final = ("wire", "routing", "store", "api", "supervisord")
+_PROCESSES: Final = ("wire", "wire-1", "routing", "store", "api", "supervisord")
 
 
 def write_json(name: str, result: dict[str, Any]) -> None:
@@ -43,8 +43,11 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 def load_markdown(result: dict[str, Any]) -> str:
     """Return the load table for people."""
-    head = ["request", "outstanding", "requests", "lost", "answered/s", "E", "at most", "us", *_PROCESSES]
-    lines = [_load_line(row) for row in result["rows"]]
+    processes = [
+        name for name in _PROCESSES if any(name in row.get("cpu_us_of", ()) for row in result["rows"])
+    ]
+    head = ["request", "outstanding", "requests", "lost", "answered/s", "E", "at most", "us", *processes]
+    lines = [_load_line(row, processes) for row in result["rows"]]
     spread = f"{min(result['e_us_all']):.2f} to {max(result['e_us_all']):.2f}"
     return (
         f"# One node under load, loopback\n\nOn {result['machine']}. E = {result['e_us']:.2f} us (median; {spread} "
@@ -55,9 +58,9 @@ def load_markdown(result: dict[str, Any]) -> str:
     )
 
 
-def _load_line(row: dict[str, Any]) -> list[str]:
+def _load_line(row: dict[str, Any], processes: list[str]) -> list[str]:
     if "error" in row:
-        return [row["about"], f"could not run: {row['error']}", *[""] * 14]
+        return [row["about"], f"could not run: {row['error']}", *[""] * (9 + len(processes))]
     target = TARGETS.get(row["name"])
     rate = f"{row['rate_per_s']:,.0f}" if not row["lost"] else f"{row['rate_per_s']:,.0f} with losses"
     return [
@@ -69,7 +72,7 @@ def _load_line(row: dict[str, Any]) -> list[str]:
         f"{row['cpu_e']:.1f}",
         f"{target[0]:g}" if target else "",
         f"{row['cpu_us']:.1f}",
-        *(f"{row['cpu_us_of'].get(process, 0.0):.1f}" for process in _PROCESSES),
+        *(f"{row['cpu_us_of'].get(process, 0.0):.1f}" for process in processes),
         f"{row['p50_ms']:.2f}",
         f"{row['p99_ms']:.2f}",
         row["limit"] or "-",

@@ -6,11 +6,14 @@ import os
 import random
 import select
 import signal
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +23,7 @@ from codexdht.errors import ApiError, StartupError
 from codexdht.identity import PrivateKey
 from codexdht.messages.discv5 import Kind, encode_ping
 from codexdht.messages.internal import Actor, Call, CallAnswer, LocalRecords, Open
-from codexdht.node import Node, actor_pid
+from codexdht.node import Node, actor_pid, new_protocol
 from codexdht.records import Endpoint, decode_record, record_from_uri, record_to_uri
 from codexdht.wire.local import LocalState
 from codexdht.wire.machine import WireMachine
@@ -82,10 +85,16 @@ def peers() -> Iterator[list[Peer]]:
         peer.socket.close()
 
 
-@pytest.fixture
-def node(start_node: Callable[..., Node]) -> Node:
-    """A node of two wire processes."""
-    return start_node(wire__processes=PROCESSES)
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    """A node of two wire processes, the same for all tests: each leaves it started."""
+    folder = Path(tempfile.mkdtemp(prefix="cdx-"))
+    settings = {"wire.processes": PROCESSES}
+    with new_protocol(listen="/ip4/127.0.0.1/udp/0", data_dir=folder / "a", settings=settings) as made:
+        made.open()
+        made.start()
+        yield made
+    shutil.rmtree(folder)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 15.0) -> object:
@@ -118,11 +127,13 @@ def ping_all(peers: list[Peer], node: Node) -> bool:
 
 def test_every_packet_of_a_peer_reaches_the_process_that_owns_it(node: Node, peers: list[Peer]) -> None:
     """Each process makes the sessions of its own peers, and reads all of their packets with them."""
-    eventually(lambda: ping_all(peers, node))
-    before = counted(node, "served_ping")
-    assert ping_all(peers, node), "not every ping was answered"
     shares = [sum(peer.number == number for peer in peers) for number in range(PROCESSES)]
-    assert [b - a for a, b in zip(before, counted(node, "served_ping"), strict=True)] == shares
+    before = counted(node, "served_ping")
+    eventually(lambda: ping_all(peers, node))
+    assert ping_all(peers, node), "not every ping was answered"
+    assert [b - a for a, b in zip(before, counted(node, "served_ping"), strict=True)] == [
+        2 * n for n in shares
+    ]
     assert counted(node, "handshakes_accepted") == shares
     assert counted(node, "undecryptable") == [0, 0]
 
@@ -173,6 +184,7 @@ def test_closing_gives_the_port_back(node: Node) -> None:
     node.client.close_wait(timeout=5.0)
     eventually(lambda: is_free(address))
     node.open()
+    node.start()
     assert not is_free(endpoint_of(node)[1])
 
 
