@@ -1,8 +1,8 @@
 """`python -m benchmarks [row …]`: measures a node from outside and writes benchmarks/results/.
 
 Without rows it runs the load table (node.json, node.md, node.svg), as does `load`. `whole` stands for the rows of the
-node as a whole, `peers` for the comparison with other Python DHTs, and `wires` for one and two wire processes. `python -m benchmarks.store` measures the store
-alone, and `python -m benchmarks.profile` shows where the time goes.
+node as a whole, `peers` for the comparison with other Python DHTs, and `wires` for one and two wire processes.
+`python -m benchmarks.store` measures the store alone, and `python -m benchmarks.profile` shows where the time goes.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import select
-import signal
 import shutil
+import signal
 import socket
 import tempfile
 import threading
