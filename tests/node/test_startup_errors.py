@@ -82,6 +82,16 @@ def test_a_taken_port_is_said(folder: Path) -> None:
             node.terminate()
 
 
+def test_another_number_of_wire_processes_than_supervisord_runs_is_said(folder: Path) -> None:
+    """supervisord does not read the configuration file: a number there that it was not told is refused."""
+    config = folder / "node.toml"
+    config.write_text("[network]\nbootstrap = []\n[wire]\nprocesses = 2\n")
+    environ = environment(folder, CODEXDHT_CONFIG=str(config), SUPERVISOR_ENABLED="1")
+    assert_refused(
+        "wire", environ, "wire.processes: found 2, but supervisord runs 1", "CODEXDHT_WIRE__PROCESSES=2"
+    )
+
+
 def test_an_unreadable_key_is_said(folder: Path) -> None:
     """The wire does not make a new key in place of one that does not hold."""
     key = folder / "key"
