@@ -7,15 +7,11 @@ decoder raises `DecodeError` and nothing else, whatever the bytes are.
 from __future__ import annotations
 
 from enum import IntEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, NamedTuple, TypeVar
-
-from google.protobuf.message import DecodeError as ProtobufError
-from google.protobuf.message import Message
+from typing import Any, Final, NamedTuple
 
 from codexdht.errors import DecodeError
-from codexdht.messages import discv5_pb2 as pb
 
 MAX_REQUEST_ID: Final = 8
 MAX_DATAGRAM: Final = 1280
@@ -139,7 +135,7 @@ def decode_outer(plaintext: bytes) -> Outer:
 def _decode_any_outer(plaintext: bytes) -> Outer:
     if not plaintext or plaintext[0] not in KINDS:
         raise DecodeError("bad kind")
-    message = _parse(pb.Outer, plaintext[1:])
+    message = _parse("Outer", plaintext[1:])
     request_id = message.request_id
     if len(request_id) > MAX_REQUEST_ID or not message.HasField("request_id") or not message.HasField("body"):
         raise DecodeError("bad message")
@@ -153,7 +149,7 @@ def encode_ping(seq: int) -> bytes:
 
 def decode_ping(body: bytes) -> int:
     """Return the seq in a PING."""
-    message = _parse(pb.Ping, body)
+    message = _parse("Ping", body)
     _require(message, "spr_seq")
     seq: int = message.spr_seq
     return seq
@@ -174,7 +170,7 @@ def _pong_ip(host: str) -> bytes:
 
 def decode_pong(body: bytes) -> Pong:
     """Return the fields of a PONG."""
-    message = _parse(pb.Pong, body)
+    message = _parse("Pong", body)
     _require(message, "spr_seq", "ip", "port")
     family, address, port = message.ip.family, message.ip.address, message.port
     if len(port) != 2:
@@ -195,7 +191,7 @@ def encode_find_node(distances: list[int]) -> bytes:
 
 def decode_find_node(body: bytes) -> list[int]:
     """Return the distances in a FIND_NODE, 0 to 65535 each."""
-    message = _parse(pb.FindNode, body)
+    message = _parse("FindNode", body)
     if any(len(d) != 2 for d in message.distances):
         raise DecodeError("bad body")
     return [int.from_bytes(d, "big") for d in message.distances]
@@ -208,7 +204,7 @@ def encode_find_node_fast(target: bytes) -> bytes:
 
 def decode_find_node_fast(body: bytes) -> bytes:
     """Return the 32-byte target of a FIND_NODE_FAST."""
-    return body[2:] if _is_id(body) else _id(_parse(pb.FindNodeFast, body).target)
+    return body[2:] if _is_id(body) else _id(_parse("FindNodeFast", body).target)
 
 
 def encode_records(total: int, records: list[bytes]) -> bytes:
@@ -218,7 +214,7 @@ def encode_records(total: int, records: list[bytes]) -> bytes:
 
 def decode_records(body: bytes) -> Records:
     """Return the fields of a NODES or PROVIDERS."""
-    message = _parse(pb.Records, body)
+    message = _parse("Records", body)
     _require(message, "total")
     if message.total > _MAX_TOTAL:
         raise DecodeError("bad body")
@@ -239,7 +235,7 @@ def encode_talk_request(talk: TalkRequest) -> bytes:
 
 def decode_talk_request(body: bytes) -> TalkRequest:
     """Return the fields of a TALK_REQ."""
-    message = _parse(pb.TalkRequest, body)
+    message = _parse("TalkRequest", body)
     _require(message, "protocol", "request")
     return TalkRequest(message.protocol, message.request)
 
@@ -251,7 +247,7 @@ def encode_talk_response(response: bytes) -> bytes:
 
 def decode_talk_response(body: bytes) -> bytes:
     """Return the response in a TALK_RESP."""
-    message = _parse(pb.TalkResponse, body)
+    message = _parse("TalkResponse", body)
     _require(message, "response")
     response: bytes = message.response
     return response
@@ -264,7 +260,7 @@ def encode_add_provider(add: AddProvider) -> bytes:
 
 def decode_add_provider(body: bytes) -> AddProvider:
     """Return the fields of an ADD_PROVIDER; the record is not verified."""
-    message = _parse(pb.AddProvider, body)
+    message = _parse("AddProvider", body)
     _require(message, "record")
     return AddProvider(_id(message.key), message.record)
 
@@ -276,7 +272,7 @@ def encode_get_providers(key: bytes) -> bytes:
 
 def decode_get_providers(body: bytes) -> bytes:
     """Return the 32-byte key of a GET_PROVIDERS."""
-    return body[2:] if _is_id(body) else _id(_parse(pb.GetProviders, body).key)
+    return body[2:] if _is_id(body) else _id(_parse("GetProviders", body).key)
 
 
 def split_records(records: list[bytes], limit: int, overhead: int = 40) -> list[bytes]:
@@ -301,17 +297,30 @@ def split_records(records: list[bytes], limit: int, overhead: int = 40) -> list[
     return [encode_records(len(packets), packet) for packet in packets]
 
 
-_M = TypeVar("_M", bound=Message)
+@cache
+def _protobuf(name: str) -> Any:
+    """Return a message class. protobuf is imported when one is needed for the first time: 3 MB, which the wire and the
+    API seldom come to need."""
+    from codexdht.messages import discv5_pb2
+
+    return getattr(discv5_pb2, name)
 
 
-def _parse(message: type[_M], data: bytes) -> _M:
+def _parse(name: str, data: bytes) -> Any:
+    """Return a message of the .proto file, by name. Raises DecodeError."""
     try:
-        return message.FromString(data)
-    except ProtobufError:
+        return _protobuf(name).FromString(data)
+    except _protobuf_error():
         raise DecodeError("bad body") from None
 
 
-def _require(message: Message, *fields: str) -> None:
+def _protobuf_error() -> type[Exception]:
+    from google.protobuf.message import DecodeError as ProtobufError
+
+    return ProtobufError
+
+
+def _require(message: Any, *fields: str) -> None:
     for field in fields:
         if not message.HasField(field):
             raise DecodeError("bad body")
