@@ -22,6 +22,8 @@ from codexdht.identity import PrivateKey, decode_public_key_unchecked, encode_pu
 _ID_PROOF: Final = b"discovery v5 identity proof"
 _KEY_AGREEMENT: Final = b"discovery v5 key agreement"
 _KEY_SIZE: Final = 16
+_FROM_ZERO: Final = CTR(bytes(16))
+_SHA256: Final = SHA256()
 
 
 class Mask(Protocol):
@@ -83,7 +85,7 @@ class StandardCrypto:
 
     def mask(self, node_id: bytes) -> Mask:
         """See Crypto."""
-        return Cipher(AES(node_id[:_KEY_SIZE]), CTR(bytes(16))).encryptor()
+        return Cipher(AES(node_id[:_KEY_SIZE]), _FROM_ZERO).encryptor()
 
     def aead(self, key: bytes) -> Aead:
         """See Crypto."""
@@ -118,7 +120,7 @@ def id_digest(challenge: bytes, ephemeral: bytes, recipient: bytes) -> bytes:
 def derive_keys(secret: bytes, challenge: bytes, initiator: bytes, recipient: bytes) -> SessionKeys:
     """Return the keys from the 33-byte shared point, the challenge data and the two node ids."""
     info = _KEY_AGREEMENT + initiator + recipient
-    both = HKDF(algorithm=SHA256(), length=2 * _KEY_SIZE, salt=challenge, info=info).derive(secret)
+    both = HKDF(algorithm=_SHA256, length=2 * _KEY_SIZE, salt=challenge, info=info).derive(secret)
     return SessionKeys(both[:_KEY_SIZE], both[_KEY_SIZE:])
 
 

@@ -53,7 +53,7 @@ from codexdht.wire.packet import (
     ORDINARY_SIZE,
     ORDINARY_START,
     WHOAREYOU,
-    decode_packet,
+    decode_begun,
 )
 from codexdht.wire.presence import Presence
 from codexdht.wire.sessions import Session, Sessions
@@ -114,7 +114,7 @@ class WireMachine(Presence):
     def receive_datagram(self, data: bytes, address: Endpoint, now: float) -> None:
         """Take one datagram. `address` is the sender's; whatever the bytes are, nothing is raised.
 
-        Ordinary packets of a session are read here without the steps of `decode_packet`, as they are nearly all
+        Ordinary packets of a session are read here without the steps of `decode_begun`, as they are nearly all
         packets.
         """
         if not self._limits.admit(address, address in self._sessions.addresses, now):
@@ -126,7 +126,7 @@ class WireMachine(Presence):
         mask.reset_nonce(data[:16])
         header = mask.update(data[16:MESSAGE_AT])
         if header[:9] != ORDINARY_START or header[21:23] != ORDINARY_SIZE or len(header) != ORDINARY_HEADER:
-            self._receive_rare(data, address, now)
+            self._receive_rare(data, header, address, now)
             return
         nonce = header[9:21]
         session = self._sessions.get((header[23:], address))
@@ -146,10 +146,10 @@ class WireMachine(Presence):
             session.prove(now)
         self._read(session, plaintext, now)
 
-    def _receive_rare(self, data: bytes, address: Endpoint, now: float) -> None:
-        """Take a WHOAREYOU, a handshake, or nonsense."""
+    def _receive_rare(self, data: bytes, begun: bytes, address: Endpoint, now: float) -> None:
+        """Take a WHOAREYOU, a handshake, or nonsense; see `decode_begun`."""
         try:
-            packet = decode_packet(self._mask, data)
+            packet = decode_begun(self._mask, data, begun)
             if packet.flag == WHOAREYOU:
                 self._caller.whoareyou(packet, address, now)
             elif packet.flag != ORDINARY:

@@ -60,14 +60,19 @@ def decode_packet(mask: Mask, data: bytes) -> Packet:
     if not MIN_PACKET <= len(data) <= MAX_PACKET:
         raise DecodeError("bad packet size")
     mask.reset_nonce(data[:IV_SIZE])
-    static = mask.update(data[IV_SIZE : IV_SIZE + STATIC_SIZE])
-    if not static.startswith(_PROTOCOL):
+    return decode_begun(mask, data, mask.update(data[IV_SIZE:MESSAGE_AT]))
+
+
+def decode_begun(mask: Mask, data: bytes, begun: bytes) -> Packet:
+    """Return the parts of a packet of which an ordinary header's length, or all that there is, is unmasked: `begun`.
+    `mask` stands behind that. Raises DecodeError."""
+    if not begun.startswith(_PROTOCOL):
         raise DecodeError("bad protocol id")
-    flag, size = static[8], int.from_bytes(static[21:23], "big")
+    flag, size = begun[8], int.from_bytes(begun[21:STATIC_SIZE], "big")
     end = IV_SIZE + STATIC_SIZE + size
     _check_size(flag, size, len(data) - end)
-    authdata = mask.update(data[IV_SIZE + STATIC_SIZE : end])
-    return Packet(flag, static[9:21], authdata, data[:IV_SIZE] + static + authdata, data[end:])
+    header = (begun + mask.update(data[MESSAGE_AT:end]))[: STATIC_SIZE + size]
+    return Packet(flag, header[9:21], header[STATIC_SIZE:], data[:IV_SIZE] + header, data[end:])
 
 
 def _check_size(flag: int, size: int, message_size: int) -> None:

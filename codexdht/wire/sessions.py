@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 
 from cryptography.exceptions import InvalidTag
 
@@ -79,7 +79,7 @@ class Sessions:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._sessions: OrderedDict[PeerKey, Session] = OrderedDict()
-        self.addresses: Counter[Endpoint] = Counter()
+        self.addresses: dict[Endpoint, int] = {}
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ class Sessions:
             session.client_mode = old.client_mode
         else:
             self._make_room()
-            self.addresses[peer[1]] += 1
+            self.addresses[peer[1]] = self.addresses.get(peer[1], 0) + 1
         self._sessions[peer] = session
         self._sessions.move_to_end(peer)
         return session
