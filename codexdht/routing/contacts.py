@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.connectivity import Connectivity
 from codexdht.routing.core import Core
@@ -68,19 +67,25 @@ class Contacts:
             self.table.answered(record, rtt, now)
 
     def failed(self, node_id: bytes, kind: int, now: float) -> None:
-        """Take note of a request that a node did not answer in time.
+        """Take note of a request, other than an ADD_PROVIDER, that a node did not answer in time.
 
-        An ADD_PROVIDER says nothing about a fault of ours: where it succeeds, there is no answer to set against it.
+        A node's further failures in a row count only where somebody has answered since the last one: until a cut-off
+        node has noticed that the fault is its own, it loses nobody.
         """
         entry = self.table.get(node_id)
-        if kind != Kind.ADD_PROVIDER:
-            self.connectivity.failed(now, expected=entry is not None and entry.failures > 0)
+        failing = entry if entry is not None and entry.failures else None
+        self.connectivity.failed(now, expected=failing is not None)
         if self.connectivity.ours:
             self.counters["failures_blamed_on_us"] += 1
+            return
+        if failing is not None and failing.failed_at == self.connectivity.answers:
+            self.counters["failures_in_silence"] += 1
+            self._doubt(failing, now)
             return
         self.fast.timed_out(node_id, kind)
         entry = self.table.failed(node_id)
         if entry is not None:
+            entry.failed_at = self.connectivity.answers
             self._doubt(entry, now)
 
     def forget_client(self, node_id: bytes) -> None:

@@ -17,12 +17,14 @@ class Entry:
     address counts against (see `records.networks.network_of`), or None; first_seen: when it was learnt of;
     last_seen: when it answered last, or NEVER; rtt, rtt_var, rtt_min: smoothed round trip, its mean deviation, and
     the shortest one, in seconds, None until measured; reliability: moving average of answered (1) and unanswered (0)
-    requests, None until the first answer; answers: how many; failures: unanswered requests in a row; retrying: a
-    timer will ask it again. Memory counts here: a simulation holds millions.
+    requests, None until the first answer; answers: how many; failures: unanswered requests in a row; failed_at: how
+    many answers we had had from anybody when it failed last; retrying: a timer will ask it again. Memory counts here:
+    a simulation holds millions.
     """
 
     __slots__ = (
         "answers",
+        "failed_at",
         "failures",
         "first_seen",
         "last_seen",
@@ -48,6 +50,7 @@ class Entry:
         self.reliability: float | None = None
         self.answers = 0
         self.failures = 0
+        self.failed_at = 0
         self.retrying = False
 
     @property

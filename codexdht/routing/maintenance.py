@@ -24,6 +24,7 @@ _SAVED_WAIT = 1.5
 _SAVED_SPACING = 0.05
 _RETRY_LONGEST = 30.0
 _BUSY_PAUSE = 1.0
+_OTHERS = 2
 
 
 class Maintenance:
@@ -117,11 +118,15 @@ class Maintenance:
             self._pinger.ping(entry.record, now)
 
     def doubt(self, entry: Entry, now: float) -> None:
-        """Ask a failing node again: after a second, then later and later."""
+        """Ask a failing node again: after a second, then later and later. When it has just begun to fail, others are
+        asked at once: if they answer, it is gone; if they fail as well, that spreads until we know whether many are
+        gone or we are cut off."""
         if self.running and not entry.retrying:
             entry.retrying = True
             pause = min(2.0 ** (entry.failures - 1), _RETRY_LONGEST)
             self._after(pause, now, partial(self._retry, entry))
+            if entry.failures == 1:
+                self._check_others(now)
 
     # Rounds -------------------------------------------------------------------------------------------------------
 
@@ -137,11 +142,21 @@ class Maintenance:
             self.save(now)
 
     def _revalidate(self, now: float) -> None:
-        buckets = [bucket for bucket in self._contacts.table.buckets if bucket.entries]
-        if buckets and self._may_check():
-            bucket = buckets[self._entropy.randrange(len(buckets))]
-            oldest = min(bucket.entries, key=lambda entry: entry.last_seen)
-            self._pinger.ping(oldest.record, now)
+        """Ping the least recently seen node of a random bucket. A failing one has a timer of its own, and would always
+        be the least recently seen: it has its turn only where there are no others."""
+        buckets = self._contacts.table.buckets
+        rested = [[entry for entry in bucket.entries if not entry.retrying] for bucket in buckets]
+        rested = [entries for entries in rested if entries] or [b.entries for b in buckets if b.entries]
+        if rested and self._may_check():
+            entries = rested[self._entropy.randrange(len(rested))]
+            self._pinger.ping(min(entries, key=lambda entry: entry.last_seen).record, now)
+
+    def _check_others(self, now: float) -> None:
+        """Ping a few random nodes; the least recently seen would be the most likely to be gone, too."""
+        rested = [entry for entry in self._contacts.table if not entry.retrying]
+        for entry in self._entropy.sample(rested, min(len(rested), _OTHERS)):
+            if self._may_check():
+                self._pinger.ping(entry.record, now)
 
     def _retry(self, entry: Entry, now: float) -> None:
         entry.retrying = False
