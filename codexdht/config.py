@@ -16,7 +16,15 @@ import msgspec
 
 from codexdht.api.settings import ApiSettings
 from codexdht.errors import ConfigError, InvalidParams, InvalidRecord
-from codexdht.records import Endpoint, SignedPeerRecord, endpoint_of, parse_address, record_from_uri
+from codexdht.records import (
+    Endpoint,
+    IpVersions,
+    SignedPeerRecord,
+    endpoint_of,
+    ip_version,
+    parse_address,
+    record_from_uri,
+)
 from codexdht.routing.settings import RoutingSettings
 from codexdht.store.settings import StoreSettings
 from codexdht.wire.local import parse_listen
@@ -117,6 +125,8 @@ class Config:
         self._source = source
         self.listen: list[Endpoint] = [self._listen(text) for text in self.network.listen]
         self.bootstrap: list[SignedPeerRecord] = [self._bootstrap(uri) for uri in self.network.bootstrap]
+        self.ip_versions: IpVersions = frozenset(map(ip_version, self.listen))
+        self._check_reach()
         self._check_announce()
         self.wire = self._with_shared("wire", sections.wire)
         self.routing = self._with_shared("routing", sections.routing)
@@ -134,6 +144,13 @@ class Config:
         network = {name: getattr(self.network, name) for name in self.network.__struct_fields__}
         shared = SHARED[section].intersection(settings.__struct_fields__)
         return msgspec.structs.replace(settings, **{name: network[name] for name in shared})
+
+    def _check_reach(self) -> None:
+        if self.bootstrap and not any(r.reached_over(self.ip_versions).endpoint for r in self.bootstrap):
+            raise ConfigError(
+                f"{self._source}: network.bootstrap: none of these nodes has an address of an IP version that "
+                "network.listen binds; listen on both, /ip4/… and /ip6/…"
+            )
 
     def _check_announce(self) -> None:
         for text in self.network.announce if self.network.announce != "auto" else []:

@@ -14,6 +14,7 @@ from codexdht.config import Config
 from codexdht.entropy import SystemEntropy
 from codexdht.identity import node_id_of_public_key
 from codexdht.messages.machine import Machine
+from codexdht.records import RecordCache
 from codexdht.routing.machine import RoutingMachine
 
 
@@ -25,5 +26,6 @@ def shell(
     """Make the routing machine. Of the key it needs the node id alone."""
     entropy = SystemEntropy()
     node_id = node_id_of_public_key(load_or_create_key(config.key_file, entropy).public_key)
-    machine = RoutingMachine(node_id, config.routing, entropy, config.bootstrap)
+    records = RecordCache(config.routing.record_cache, config.ip_versions)
+    machine = RoutingMachine(node_id, config.routing, entropy, config.bootstrap, records=records)
     return machine, lambda _: None

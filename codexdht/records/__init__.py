@@ -2,9 +2,12 @@
 
 from codexdht.records.cache import RecordCache
 from codexdht.records.multiaddress import (
+    ALL_VERSIONS,
     Endpoint,
+    IpVersions,
     address_text,
     endpoint_of,
+    ip_version,
     is_valid_multiaddress,
     multiaddress_of_endpoint,
     parse_address,
@@ -12,12 +15,15 @@ from codexdht.records.multiaddress import (
 from codexdht.records.spr import SignedPeerRecord, decode_record, record_from_uri, record_to_uri, sign_record
 
 __all__ = [
+    "ALL_VERSIONS",
     "Endpoint",
+    "IpVersions",
     "RecordCache",
     "SignedPeerRecord",
     "address_text",
     "decode_record",
     "endpoint_of",
+    "ip_version",
     "is_valid_multiaddress",
     "multiaddress_of_endpoint",
     "parse_address",

@@ -14,6 +14,11 @@ from codexdht.errors import InvalidParams
 Endpoint = tuple[str, int]
 """Host in canonical text form, and UDP port (1 to 65535)."""
 
+IpVersions = frozenset[int]
+"""4, 6, or both: of what kind of addresses a node has sockets."""
+
+ALL_VERSIONS: IpVersions = frozenset((4, 6))
+
 _IP4, _IP6, _UDP = 4, 41, 273
 _VARIABLE = -1
 _SIZES = {
@@ -121,6 +126,11 @@ def endpoint_of(data: bytes) -> Endpoint | None:
     if number == 0 or not _is_unicast(code, host):
         return None
     return _host_text(code, host), number
+
+
+def ip_version(endpoint: Endpoint) -> int:
+    """Return 4 or 6."""
+    return 6 if ":" in endpoint[0] else 4
 
 
 def _is_unicast(code: int, host: bytes) -> bool:

@@ -15,7 +15,14 @@ from typing import Final
 from codexdht.errors import DecodeError, InvalidRecord
 from codexdht.identity import PrivateKey, node_id_of_public_key, peer_id_text, verify
 from codexdht.records.envelope import PAYLOAD_TYPE, encode_envelope, encode_payload, read_envelope
-from codexdht.records.multiaddress import Endpoint, endpoint_of, is_valid_multiaddress, uvarint
+from codexdht.records.multiaddress import (
+    Endpoint,
+    IpVersions,
+    endpoint_of,
+    ip_version,
+    is_valid_multiaddress,
+    uvarint,
+)
 
 _DOMAIN: Final = b"libp2p-peer-record"
 _SIGNED_PREFIX: Final = bytes([len(_DOMAIN)]) + _DOMAIN + bytes([len(PAYLOAD_TYPE)]) + PAYLOAD_TYPE
@@ -28,8 +35,8 @@ class SignedPeerRecord:
     """A verified record.
 
     encoded: the envelope as received; public_key: 33 bytes; node_id: 32 bytes; seq: below 2**64;
-    addresses: binary multiaddresses, undecodable ones left out; endpoint: where its datagrams go, or None.
-    Two records are equal when their bytes are.
+    addresses: binary multiaddresses, undecodable ones left out; endpoint: where its datagrams go, or None (see
+    `reached_over`). Two records are equal when their bytes are.
     """
 
     __slots__ = ("addresses", "encoded", "endpoint", "node_id", "public_key", "seq")
@@ -53,6 +60,16 @@ class SignedPeerRecord:
     def uri(self) -> str:
         """The text form: spr:…"""
         return record_to_uri(self.encoded)
+
+    def reached_over(self, versions: IpVersions) -> SignedPeerRecord:
+        """Return this record as it is for a node with sockets of these IP versions: its endpoint is the first one that
+        such a node can send to, or None."""
+        if self.endpoint is None or ip_version(self.endpoint) in versions:
+            return self
+        record = SignedPeerRecord(self.encoded, self.public_key, self.node_id, self.seq, self.addresses)
+        endpoints = filter(None, map(endpoint_of, self.addresses))
+        record.endpoint = next((e for e in endpoints if ip_version(e) in versions), None)
+        return record
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SignedPeerRecord) and other.encoded == self.encoded

@@ -56,7 +56,7 @@ from codexdht.routing.users import UserRequests
 class RoutingMachine:
     """Routing table, queries and maintenance of one node (see `messages.machine.Machine`).
 
-    records may be shared by the machines of a simulation: what it holds is the same for all of them.
+    records says which IP versions this node can send to. The machines of a simulation may share what it holds.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class RoutingMachine:
         self._settings = settings
         self._timers = Timers()
         records = RecordCache(settings.record_cache) if records is None else records
+        bootstrap = [records.decode(record.encoded, verified=True) for record in bootstrap]
         core = Core(self.local, settings, entropy, self.outbox, self.counters, self._timers, records)
         self._contacts = contacts = Contacts(core)
         self._calls = calls = Calls(core, contacts)

@@ -7,7 +7,7 @@ from collections import Counter
 from codexdht.errors import DecodeError
 from codexdht.identity import log_distance
 from codexdht.messages.discv5 import Kind
-from codexdht.records import RecordCache, SignedPeerRecord
+from codexdht.records import RecordCache, SignedPeerRecord, endpoint_of
 from codexdht.records.networks import Scope, scope_of
 
 MAX_PACKETS = 16
@@ -76,7 +76,10 @@ def _scope_objection(host: str, sender: SignedPeerRecord) -> str:
 
 
 def _missing_endpoint(record: SignedPeerRecord) -> str:
-    """Say what keeps the first IP address with a UDP port from being an endpoint."""
+    """Say what keeps the first IP address with a UDP port from being an endpoint. A node that only others can send to,
+    as it has no address of our IP versions, is nothing to object to: that it is there tells a lookup something."""
+    if any(map(endpoint_of, record.addresses)):
+        return ""
     for address in record.addresses:
         host, port = _ip_and_udp(address)
         if not port:

@@ -212,7 +212,9 @@ class UserRequests:
             if record is None:
                 self._fail(request, "timeout", "no node with this id was found")
             elif record.endpoint is None:
-                self._fail(request, "invalid_record", "the record has no UDP address")
+                self._fail(
+                    request, "invalid_record", "the record has no UDP address that this node can send to"
+                )
             elif not self._calls.room:
                 self._fail(request, "busy", "too many requests to peers are in flight")
             else:

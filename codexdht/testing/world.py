@@ -12,7 +12,14 @@ from msgspec import Meta
 
 from codexdht.entropy import Entropy, seeded
 from codexdht.identity import PrivateKey
-from codexdht.records import Endpoint, RecordCache, SignedPeerRecord, multiaddress_of_endpoint, sign_record
+from codexdht.records import (
+    Endpoint,
+    RecordCache,
+    SignedPeerRecord,
+    ip_version,
+    multiaddress_of_endpoint,
+    sign_record,
+)
 from codexdht.routing.machine import RoutingMachine
 from codexdht.routing.settings import RoutingSettings
 from codexdht.store.backend import Backend
@@ -135,7 +142,8 @@ class World:
         if spec.gang is not None:
             return Machines(wire, HostileRouting(wire.node_id, spec.gang), HostileStore())
         settings = msgspec.structs.replace(self.settings.routing, client_mode=spec.client_mode)
-        routing = RoutingMachine(wire.node_id, settings, entropy, list(spec.bootstrap), records=self.records)
+        records = self.records.shared(frozenset(ip_version(place.bound) for place in spec.places))
+        routing = RoutingMachine(wire.node_id, settings, entropy, list(spec.bootstrap), records=records)
         store = StoreMachine(spec.backend or MemoryBackend(), self.settings.store, entropy)
         return Machines(wire, routing, store)
 

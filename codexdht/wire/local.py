@@ -14,6 +14,7 @@ from codexdht.records import (
     SignedPeerRecord,
     decode_record,
     endpoint_of,
+    ip_version,
     is_valid_multiaddress,
     multiaddress_of_endpoint,
     parse_address,
@@ -108,8 +109,8 @@ class LocalRecords:
     def _configured(self, bound: list[Endpoint]) -> list[bytes]:
         if self._settings.announce == "auto":
             return [multiaddress_of_endpoint(e) for e in bound if e[0] not in _UNSPECIFIED and e[1]]
-        port = next((port for _, port in bound), 0)
-        return [_with_port(parse_address(text), port) for text in self._settings.announce]
+        ports = {ip_version(endpoint): endpoint[1] for endpoint in reversed(bound)}
+        return [_with_port(parse_address(text), ports) for text in self._settings.announce]
 
     def follow(self, record: bytes, provider: bytes) -> None:
         """Take both records as another process of this node has signed them. Raises DecodeError."""
@@ -175,8 +176,10 @@ def _checked(addresses: list[bytes]) -> list[bytes]:
     return addresses
 
 
-def _with_port(address: bytes, port: int) -> bytes:
-    """Return a multiaddress that ends with /udp/0 with this port in place of the 0."""
-    if port and address.endswith(b"\x91\x02\0\0") and endpoint_of(address[:-2] + b"\0\x01") is not None:
-        return address[:-2] + port.to_bytes(2, "big")
-    return address
+def _with_port(address: bytes, ports: dict[int, int]) -> bytes:
+    """Return a multiaddress that ends with /udp/0 with the port that is bound for its IP version in place of the 0."""
+    if not address.endswith(b"\x91\x02\0\0"):
+        return address
+    endpoint = endpoint_of(address[:-2] + b"\0\x01")
+    port = 0 if endpoint is None else ports.get(ip_version(endpoint), 0)
+    return address[:-2] + port.to_bytes(2, "big")
