@@ -19,7 +19,7 @@ from typing import Final
 
 from supervisor.medusa import asyncore_25 as loop
 
-_MOST_RESTARTS: Final = 8
+_MOST_RESTARTS: Final = 16
 _RESTART_SECONDS: Final = 10.0
 
 
@@ -28,7 +28,7 @@ class Waker:
 
     Invariant: the pipe's write end is the process's wake-up descriptor (`signal.set_wakeup_fd`), its read end is in the
     map. After a child has died there are two turns, as supervisord starts it again in the turn after it was reaped;
-    of processes that die again and again, eight in ten seconds, then it goes at its own pace.
+    of processes that die again and again, sixteen in ten seconds, then it goes at its own pace.
     """
 
     def __init__(self) -> None:
