@@ -144,20 +144,27 @@ def _decode_any_outer(plaintext: bytes) -> Outer:
 
 def encode_ping(seq: int) -> bytes:
     """Return the body of a PING: the seq of our own record."""
+    return _seq_field(seq)
+
+
+@lru_cache(maxsize=64)
+def _seq_field(seq: int) -> bytes:
     return b"\x08" + _varint(seq)
 
 
 def decode_ping(body: bytes) -> int:
     """Return the seq in a PING."""
+    seq = _only_varint(body, 1) if body[:1] == b"\x08" else None
+    if seq is not None:
+        return seq
     message = _parse("Ping", body)
     _require(message, "spr_seq")
-    seq: int = message.spr_seq
-    return seq
+    return int(message.spr_seq)
 
 
 def encode_pong(pong: Pong) -> bytes:
     """Return the body of a PONG. Raises ValueError when the host is not an IP address."""
-    return b"\x08" + _varint(pong.seq) + _pong_ip(pong.host) + b"\x1a\x02" + pong.port.to_bytes(2, "big")
+    return _seq_field(pong.seq) + _pong_ip(pong.host) + b"\x1a\x02" + pong.port.to_bytes(2, "big")
 
 
 @lru_cache(maxsize=4096)
@@ -235,6 +242,10 @@ def encode_talk_request(talk: TalkRequest) -> bytes:
 
 def decode_talk_request(body: bytes) -> TalkRequest:
     """Return the fields of a TALK_REQ."""
+    protocol_end = 2 + body[1] if body[:1] == b"\x0a" and len(body) > 2 and body[1] < 0x80 else len(body)
+    request = _last_field_2(body, protocol_end)
+    if request is not None:
+        return TalkRequest(body[2:protocol_end], request)
     message = _parse("TalkRequest", body)
     _require(message, "protocol", "request")
     return TalkRequest(message.protocol, message.request)
@@ -260,6 +271,9 @@ def encode_add_provider(add: AddProvider) -> bytes:
 
 def decode_add_provider(body: bytes) -> AddProvider:
     """Return the fields of an ADD_PROVIDER; the record is not verified."""
+    record = _last_field_2(body, _ID_SIZE + 2)
+    if record is not None and body.startswith(_ID_FIELD):
+        return AddProvider(body[2 : _ID_SIZE + 2], record)
     message = _parse("AddProvider", body)
     _require(message, "record")
     return AddProvider(_id(message.key), message.record)
@@ -329,6 +343,26 @@ def _require(message: Any, *fields: str) -> None:
 def _field_2(data: bytes) -> bytes:
     size = len(data)
     return (_FIELD_2[size] if size < MAX_DATAGRAM else b"\x12" + _varint(size)) + data
+
+
+def _only_varint(data: bytes, at: int) -> int | None:
+    """Return the number that is all of data from an offset on, if it has 9 bytes at most."""
+    value = shift = 0
+    for digit in data[at : at + 9]:
+        value |= (digit & 0x7F) << shift
+        shift += 7
+        if digit < 0x80:
+            return value if at + shift // 7 == len(data) else None
+    return None
+
+
+def _last_field_2(body: bytes, at: int) -> bytes | None:
+    """Return the bytes of a field of number 2, if that is all of a body from an offset on; 1 us less than protobuf."""
+    size = len(body) - at
+    head = 2 if size < 130 else 3
+    if head <= size < MAX_DATAGRAM and body[at : at + head] == _FIELD_2[size - head]:
+        return body[at + head :]
+    return None
 
 
 def _is_id(body: bytes) -> bool:

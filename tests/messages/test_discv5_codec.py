@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError as ProtobufError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,28 @@ def test_short_way_agrees_with_protobuf(
     plaintext[at % len(plaintext)] = byte
     data = bytes(plaintext)
     assert outcome(discv5.decode_outer, data) == outcome(discv5._decode_any_outer, data)
+
+
+@given(seqs, st.binary(max_size=120), st.binary(max_size=300), st.integers(0, 400), st.integers(0, 255))
+def test_short_bodies_agree_with_protobuf(
+    seq: int, protocol: bytes, content: bytes, at: int, byte: int
+) -> None:
+    """So do the bodies that are read without protobuf: PING, TALK_REQ, ADD_PROVIDER."""
+    talk, add = TalkRequest(protocol, content), AddProvider(protocol[:1] * 32, content)
+    for decode, message, body in (
+        (discv5.decode_ping, pb.Ping, discv5.encode_ping(seq)),
+        (discv5.decode_talk_request, pb.TalkRequest, discv5.encode_talk_request(talk)),
+        (discv5.decode_add_provider, pb.AddProvider, discv5.encode_add_provider(add)),
+    ):
+        data = bytearray(body)
+        data[at % len(data)] = byte
+        read = outcome(decode, bytes(data))
+        try:
+            meant = [value for _, value in message.FromString(bytes(data)).ListFields()]
+        except ProtobufError:
+            assert read == "bad body"
+        else:
+            assert read == "bad body" or (list(read) if isinstance(read, tuple) else [read]) == meant
 
 
 def outcome(decode: Callable[[bytes], Any], data: bytes) -> Any:
