@@ -24,13 +24,15 @@ from statistics import median
 from typing import Any
 
 from benchmarks.echo import measure_e
+from codexdht.actors.disk import DiskThread
 from codexdht.identity import PrivateKey
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import Actor, ClockSet, PeerRequest, PutProvider, RemoveProviders
 from codexdht.records import sign_record
 from codexdht.store.backend import Table
-from codexdht.store.lmdb_backend import LmdbBackend, open_lmdb
+from codexdht.store.buffer import WriteBuffer
+from codexdht.store.lmdb_backend import open_lmdb
 from codexdht.store.machine import StoreMachine
 from codexdht.store.settings import StoreSettings
 
@@ -53,7 +55,8 @@ class Store:
     """A machine on a fresh environment. `turns` are the lengths of its turns so far, in seconds."""
 
     def __init__(self, path: Path, settings: StoreSettings) -> None:
-        self.backend: LmdbBackend = open_lmdb(path, settings)
+        self.disk = DiskThread()
+        self.backend = WriteBuffer(open_lmdb(path, settings, self.disk.submit))
         self.machine = StoreMachine(self.backend, settings, random.Random(1))
         self.now = 0.0
         self.turns: list[float] = []
@@ -63,6 +66,7 @@ class Store:
     def turn(self, requests: list[Any]) -> list[Any]:
         """Handle the requests of one turn of the reactor; return what it sends."""
         self.now += TURN / RATE
+        self.disk.drain(self.now)
         started, cpu = time.perf_counter(), time.process_time()
         for request in requests:
             self.machine.handle(request, self.now)

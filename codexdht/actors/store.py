@@ -1,4 +1,4 @@
-"""The store actor's process: it owns the LMDB environment."""
+"""The store actor's process: it owns the LMDB environment, and a thread that waits for the disk."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 import zmq
 
+from codexdht.actors.disk import DiskThread
 from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
 from codexdht.config import Config
 from codexdht.entropy import SystemEntropy
 from codexdht.messages.machine import Machine
+from codexdht.store.buffer import WriteBuffer
 from codexdht.store.lmdb_backend import open_lmdb
 from codexdht.store.machine import StoreMachine
 
@@ -24,5 +26,11 @@ def shell(
     place: Place,  # noqa: ARG001
 ) -> tuple[Machine, Callable[[Reactor], None]]:
     """Open the store below the data directory and make its machine. Raises StoreError."""
-    backend = open_lmdb(config.data_dir / STORE_DIR, config.store)
-    return StoreMachine(backend, config.store, SystemEntropy()), lambda _: None
+    disk = DiskThread()
+    backend = WriteBuffer(open_lmdb(config.data_dir / STORE_DIR, config.store, disk.submit))
+
+    def attach(reactor: Reactor) -> None:
+        disk.attach(reactor.poller)
+        reactor.ports.append(disk)
+
+    return StoreMachine(backend, config.store, SystemEntropy()), attach

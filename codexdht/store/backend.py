@@ -1,6 +1,7 @@
 """What the store needs of a database: a few ordered tables of byte strings, and transactions.
 
-Two modules provide it: `lmdb_backend` on disk, `memory_backend` for simulations and tests.
+`lmdb_backend` provides it on disk and `memory_backend` in memory, for simulations and tests. `buffer` wraps the one on
+disk so that a commit holds nobody up.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class Table(IntEnum):
 
 
 PREFIX: Final = 4
-PAIRS: Final = {Table.BY_PEER: 32, Table.BY_EXPIRY: 36}
-"""Tables whose keys are a 4-byte prefix, that many rows share, and so many bytes more; their values are empty. A
-backend may keep the prefix once."""
+PAIRS: Final = {Table.BY_EXPIRY: 40}
+"""Tables whose keys are a 4-byte prefix, that many rows share, and so many bytes more; their values are empty, and
+most rows are put behind all others. A backend may keep the prefix once."""
 
 
 class NoRoom(StorageFull):
@@ -42,8 +43,8 @@ class Backend(Protocol):
     """Ordered tables with one writer.
 
     Changes are visible to reads at once and on disk after `commit`. Every method raises StoreError when the store
-    is damaged. `put`, `delete` and `commit` raise NoRoom when that is so; nothing since the last commit
-    is kept then, and `rollback` has to be called before anything else.
+    is damaged. `put`, `delete`, `commit` and `advance` raise NoRoom when that is so; nothing since the last complete
+    commit is kept then, and `rollback` has to be called before anything else.
     """
 
     def get(self, table: Table, key: bytes) -> bytes | None:
@@ -58,14 +59,24 @@ class Backend(Protocol):
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         """Write a row, in place of an older one."""
 
-    def delete(self, table: Table, key: bytes) -> bool:
-        """Remove a row; tell whether there was one."""
+    def delete(self, table: Table, key: bytes) -> None:
+        """Remove a row if there is one."""
 
     def commit(self) -> None:
         """Make all changes durable: neither the death of the process nor of the machine undoes them."""
 
+    def start_commit(self) -> None:
+        """Begin to do the same; `advance` goes on with it. Changes made meanwhile belong to the next commit."""
+
+    def advance(self, *, wait: bool = False) -> bool:
+        """Go on with the commit that was started; tell whether it is complete. Holds nobody up unless told to wait."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether `advance` has nothing to do until the disk is done."""
+
     def rollback(self) -> None:
-        """Forget all changes since the last commit."""
+        """Forget all changes that no complete commit holds."""
 
     def release(self) -> None:
         """Let go of the snapshot that reads have used, so that its pages can be used again."""

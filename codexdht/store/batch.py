@@ -16,11 +16,12 @@ _RETURN_SHARE: Final = 0.98
 
 
 class Batch:
-    """The changes since the last commit, and the answers that wait until they are on disk.
+    """The changes since the last commit was started, and the answers that wait until they are on disk.
 
-    Invariant: an answer to a local write leaves only after the commit that holds its changes, and turns into
-    `storage_full` when that commit fails. `is_over_limit` is decided at commits; a batch is small against the
-    reserve that the backend has above the limit. `blocked_until` is set when the backend itself found no room.
+    Invariant: an answer to a local write leaves only when the commit that holds its changes is complete, and turns into
+    `storage_full` when that commit fails; `_leaving` are those of the commit under way. `is_over_limit` is decided at
+    commits; a batch is small against the reserve that the backend has above the limit. `blocked_until` is set when the
+    backend itself found no room.
     """
 
     def __init__(
@@ -33,7 +34,10 @@ class Batch:
         self._answers: list[tuple[Actor, Done | Failed]] = []
         self._since: float | None = None
         self._changes = 0
+        self._leaving: list[tuple[Actor, Done | Failed]] = []
+        self._leaving_changes = 0
         self._blocked_until: float | None = None
+        self.is_committing = False
         self.is_over_limit = backend.used_bytes() > settings.max_bytes
 
     def changed(self, now: float, changes: int = 1) -> None:
@@ -47,15 +51,25 @@ class Batch:
         self._answers.append((Actor(asker), answer))
 
     def is_due(self, now: float) -> bool:
-        """Tell whether it is time to commit."""
+        """Tell whether it is time to commit, if no commit is under way."""
         if self._answers or self._changes >= self._settings.max_batch:
             return True
         return self._since is not None and now >= self._since + self._settings.commit_interval
 
     @property
     def has_changes(self) -> bool:
-        """Tell whether anything is not on disk yet."""
+        """Tell whether the next commit has anything to write."""
         return self._since is not None
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether whatever can wait should, until the commit under way is complete."""
+        return self.is_committing and self._changes >= self._settings.max_batch
+
+    @property
+    def unsaved(self) -> int:
+        """How many changes are not on disk."""
+        return self._changes + self._leaving_changes
 
     @property
     def blocked_until(self) -> float:
@@ -63,7 +77,9 @@ class Batch:
         return self._blocked_until or 0.0
 
     def deadline(self) -> float | None:
-        """Return when a commit will be due if nothing else happens."""
+        """Return when the commit under way goes on (0: at once), or the next one is due if nothing else happens."""
+        if self.is_committing:
+            return None if self._backend.is_waiting else 0.0
         return None if self._since is None else self._since + self._settings.commit_interval
 
     def is_blocked(self, now: float) -> bool:
@@ -71,30 +87,50 @@ class Batch:
         return self._blocked_until is not None and now < self._blocked_until
 
     def commit(self) -> None:
-        """Make the changes durable and send the answers. Raises NoRoom when there is no room."""
-        if self._since is not None:
-            self._backend.commit()
-            self._counters["commits"] += 1
-            self._since, self._changes = None, 0
-            if self._blocked_until is not None:
-                self._blocked_until = None
-                self._outbox.log("info", "storage_available")
-            self._check_limit()
-        answers, self._answers = self._answers, []
-        for asker, answer in answers:
-            self._outbox.send(asker, answer)
+        """Begin to make the changes durable. Raises NoRoom when there is no room."""
+        self._leaving, self._answers = self._answers, []
+        if self._since is None:
+            self._send_answers()
+            return
+        self.is_committing = True
+        self._leaving_changes, self._changes, self._since = self._changes, 0, None
+        self._backend.start_commit()
+        self.advance()
+
+    def advance(self, *, wait: bool = False) -> None:
+        """Go on with the commit under way, and send its answers when it is complete. Raises NoRoom.
+
+        Waits for the disk if it is told to, or when more was changed meanwhile than memory should hold.
+        """
+        wait = wait or self._changes >= self._settings.max_unsaved
+        if not self.is_committing or not self._backend.advance(wait=wait):
+            return
+        self.is_committing = False
+        self._leaving_changes = 0
+        self._counters["commits"] += 1
+        if self._blocked_until is not None:
+            self._blocked_until = None
+            self._outbox.log("info", "storage_available")
+        self._check_limit()
+        self._send_answers()
 
     def abandon(self, now: float, error: NoRoom) -> None:
         """Forget the changes; whoever waits for them learns that there is no room."""
         self._backend.rollback()
-        self._counters["changes_lost"] += self._changes
+        self._counters["changes_lost"] += self.unsaved
         if self._blocked_until is None:
             self._outbox.log("error", "storage_full", reason=str(error))
         self._blocked_until = now + self._settings.full_retry
-        self._since, self._changes = None, 0
-        answers, self._answers = self._answers, []
-        for asker, answer in answers:
+        self.is_committing = False
+        self._since, self._changes, self._leaving_changes = None, 0, 0
+        for asker, answer in self._leaving + self._answers:
             self._outbox.send(asker, Failed(answer.request, StorageFull.code, FULL_TEXT))
+        self._leaving, self._answers = [], []
+
+    def _send_answers(self) -> None:
+        for asker, answer in self._leaving:
+            self._outbox.send(asker, answer)
+        self._leaving = []
 
     def _check_limit(self) -> None:
         used, limit = self._backend.used_bytes(), self._settings.max_bytes

@@ -6,6 +6,9 @@ therefore finds exactly the last finished commit. A write transaction stays open
 commit until the next commit, and reads go through it, so that what is not on disk yet is visible already; without
 one, reads share a read transaction until `release`.
 
+Threads. LMDB wants a write transaction ended by the thread that began it; rows may be written by another. So both are
+done by `submit`, which for a node is a thread of its own: it waits for the disk, and leaves the interpreter to others.
+
 Damage. A page that the disk has garbled can bring LMDB down, and with it the process. A truncated file is
 noticed before it is read; everything else is looked for after the third crash in a row, because the walk through a file
 takes 20 ms a megabyte.
@@ -18,10 +21,12 @@ raised.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import lmdb
 import lmdb.verify
@@ -35,15 +40,32 @@ DATA_FILE: Final = "data.mdb"
 _CRASHES: Final = 3
 _MIN_RESERVE: Final = 8 * 1024 * 1024
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-_NAMES: Final = {Table.BY_PEER: "by_peer_2", Table.BY_EXPIRY: "by_expiry_2"}
-_OLD_TABLES: Final = (b"by_peer", b"by_expiry")
+_NAMES: Final = {Table.BY_PEER: "by_peer_3", Table.BY_EXPIRY: "by_expiry_3"}
+_OLD_TABLES: Final = (b"by_peer", b"by_expiry", b"by_peer_2", b"by_expiry_2")
 _ADVICE: Final = "move it away and start again with an empty store, or put back a copy of it"
 
 
-class LmdbBackend:
-    """See `Backend`. At most one of `_writer` and `_reader`, the open transactions, is not None."""
+Submit = Callable[[Callable[[], Any]], "Future[Any]"]
+"""Has another thread, always the same one, do something."""
 
-    def __init__(self, path: Path, map_size: int, *, read_only: bool = False) -> None:
+
+def do_here(work: Callable[[], Any]) -> Future[Any]:
+    """Do something at once in this thread."""
+    future: Future[Any] = Future()
+    try:
+        future.set_result(work())
+    except lmdb.Error as error:
+        future.set_exception(error)
+    return future
+
+
+class LmdbBackend:
+    """See `Backend`. At most one of `_writer` and `_reader`, the open transactions, is not None; `_committing` is the
+    one before, being finished."""
+
+    def __init__(
+        self, path: Path, map_size: int, *, read_only: bool = False, submit: Submit = do_here
+    ) -> None:
         """Open the environment in a directory, which is made if it is missing (unless read_only).
 
         Raises StoreError when it is damaged, in use by another process (unless read_only), or not accessible.
@@ -51,10 +73,12 @@ class LmdbBackend:
         self.path = path
         self.map_size = map_size
         self._read_only = read_only
+        self._submit = submit
         self._paired = [table in PAIRS for table in Table]
         self._owner = None if read_only else Owner(path)
         self._writer: lmdb.Transaction[bytes] | None = None
         self._reader: lmdb.Transaction[bytes] | None = None
+        self._committing: Future[None] | None = None
         try:
             if self._owner is not None:
                 self._check_after_crashes(self._owner)
@@ -142,39 +166,58 @@ class LmdbBackend:
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         """See `Backend`."""
         try:
-            txn = self._writer or self._write()
-            if self._paired[table]:
-                key, value = key[:PREFIX], key[PREFIX:]
-            txn.put(key, value, True, True, False, self._dbs[table])
+            txn, db = self._writer or self._write(), self._dbs[table]
+            if not self._paired[table]:
+                txn.put(key, value, True, True, False, db)
+            elif not txn.put(key[:PREFIX], key[PREFIX:], True, True, True, db):  # not the last one
+                txn.put(key[:PREFIX], key[PREFIX:], True, True, False, db)
         except lmdb.Error as error:
             self._give_up(error)
 
-    def delete(self, table: Table, key: bytes) -> bool:
+    def delete(self, table: Table, key: bytes) -> None:
         """See `Backend`."""
         try:
             txn = self._writer or self._write()
             value = b""
             if self._paired[table]:
                 key, value = key[:PREFIX], key[PREFIX:]
-            found: bool = txn.delete(key, value, self._dbs[table])
+            txn.delete(key, value, self._dbs[table])
         except lmdb.Error as error:
             self._give_up(error)
-        return found
 
     def commit(self) -> None:
         """See `Backend`."""
+        self.start_commit()
+        self.advance(wait=True)
+
+    def start_commit(self) -> None:
+        """See `Backend`."""
         txn, self._writer = self._writer, None
+        if txn is not None:
+            self._committing = self._submit(txn.commit)
+
+    def advance(self, *, wait: bool = False) -> bool:
+        """See `Backend`."""
+        future = self._committing
+        if future is None:
+            return True
+        if not wait and not future.done():
+            return False
+        self._committing = None
         try:
-            if txn is not None:
-                txn.commit()
+            future.result()
         except lmdb.Error as error:
             self._give_up(error)
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """See `Backend`."""
+        return self._committing is not None
 
     def rollback(self) -> None:
         """See `Backend`. A failed write of the root page has put the environment out of use: it is opened anew."""
-        if self._writer is not None:
-            self._writer.abort()
-            self._writer = None
+        self._end_writing()
         try:
             self._read()
         except lmdb.Error:
@@ -222,10 +265,18 @@ class LmdbBackend:
     def close_files(self) -> None:
         """Close the environment and stay its owner, so that its files can be replaced."""
         self.release()
-        if self._writer is not None:
-            self._writer.abort()
-            self._writer = None
+        self._end_writing()
         self._env.close()
+
+    def _end_writing(self) -> None:
+        """Give up the changes since the last commit. One that is under way cannot be stopped, only waited for; it may
+        have failed, which changes nothing here."""
+        if self._committing is not None:
+            self._committing.exception()
+            self._committing = None
+        if self._writer is not None:
+            self._submit(self._writer.abort).result()
+            self._writer = None
 
     def close(self) -> None:
         """See `Backend`."""
@@ -243,14 +294,19 @@ class LmdbBackend:
 
     def _write(self) -> lmdb.Transaction[bytes]:
         self.release()
-        self._writer = self._env.begin(write=True)
-        return self._writer
+        writer: lmdb.Transaction[bytes] = self._submit(partial(self._env.begin, write=True)).result()
+        self._writer = writer
+        return writer
 
     def _give_up(self, error: lmdb.Error) -> NoReturn:
         if isinstance(error, lmdb.MapFullError) or error.code in _NO_ROOM:
             raise NoRoom(f"no room for the store in {self.path}: {error}") from None
         if isinstance(error, lmdb.VersionMismatchError):
             raise StoreError(f"{self.path / DATA_FILE} was written by another version of LMDB") from None
+        if self._read_only and isinstance(error, lmdb.NotFoundError):
+            raise StoreError(
+                f"the store in {self.path} has an older layout: a node that starts on it will bring it up to date"
+            ) from None
         if error.code in (errno.ENOENT, errno.EACCES, errno.EPERM):
             raise StoreError(f"cannot open the store in {self.path}: {error}") from None
         raise StoreError(f"{self.path / DATA_FILE} is damaged ({error}); {_ADVICE}") from None
@@ -288,10 +344,10 @@ def check_structure(path: Path) -> list[str]:
     return problems if after.st_mtime_ns == before.st_mtime_ns else []
 
 
-def open_lmdb(path: Path | str, settings: StoreSettings) -> LmdbBackend:
+def open_lmdb(path: Path | str, settings: StoreSettings, submit: Submit = do_here) -> LmdbBackend:
     """Open the tables for writing, with room for settings.max_bytes and a reserve. Raises StoreError."""
     limit = settings.max_bytes
-    return LmdbBackend(Path(path), limit + max(_MIN_RESERVE, limit // 16))
+    return LmdbBackend(Path(path), limit + max(_MIN_RESERVE, limit // 16), submit=submit)
 
 
 def open_readonly(path: Path | str) -> LmdbBackend:

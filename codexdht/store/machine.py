@@ -116,16 +116,17 @@ class StoreMachine:
 
     def tick(self, now: float) -> None:
         """Do a step of a job and of housekeeping, and commit if it is time to."""
-        if not self._batch.is_blocked(now):
+        if not self._batch.is_blocked(now) and not self._batch.is_behind:
             self._work(now)
             self._clean(now)
-        if self._batch.is_due(now):
-            self._commit(now)
+        self._save(now)
         self._backend.release()
 
     def deadline(self) -> float | None:
         """Return when a commit, a job, or something expired is due."""
         times = [self._batch.deadline()]
+        if self._batch.is_behind:
+            return times[0]
         if self._jobs or self._providers.has_doomed:
             times.append(self._batch.blocked_until)
         expiry = self._providers.next_expiry()
@@ -138,7 +139,7 @@ class StoreMachine:
         for job in self._jobs:
             self._fail(job.asker, job.request, NotRunning("the store is stopping"))
         self._jobs.clear()
-        self._commit(now)
+        self._save(now, stopping=True)
         self._backend.close()
 
     def is_idle(self) -> bool:
@@ -219,6 +220,7 @@ class StoreMachine:
             "full": int(self._providers.is_full or self._batch.is_blocked(now)),
             "cached_answers": len(self._answers),
             "jobs": len(self._jobs),
+            "unsaved": self._batch.unsaved,
             "clock_lead": self._clock.lead,
         }
 
@@ -267,7 +269,7 @@ class StoreMachine:
             self._fail(job.asker, job.request, Busy("too many writes are waiting in the store"))
         else:
             self._jobs.append(job)
-            if len(self._jobs) == 1:
+            if len(self._jobs) == 1 and not self._batch.is_behind:
                 self._work(now)
 
     def _work(self, now: float) -> None:
@@ -301,14 +303,20 @@ class StoreMachine:
         except NoRoom as error:
             self._abandon(now, error)
 
-    def _commit(self, now: float) -> None:
+    def _save(self, now: float, *, stopping: bool = False) -> None:
+        """Go on with the commit under way, or begin one if it is time to."""
+        batch = self._batch
         try:
-            if self._batch.has_changes:
-                self._backend.put(Table.META, CLOCK_ROW, self._clock.saved(now))
-            self._batch.commit()
+            batch.advance(wait=stopping)
+            if not batch.is_committing and (stopping or batch.is_due(now)):
+                if batch.has_changes:
+                    self._backend.put(Table.META, CLOCK_ROW, self._clock.saved(now))
+                batch.commit()
+            if stopping:
+                batch.advance(wait=True)
         except NoRoom as error:
             self._abandon(now, error)
-        self._providers.is_full = self._batch.is_over_limit
+        self._providers.is_full = batch.is_over_limit
 
     def _abandon(self, now: float, error: NoRoom) -> None:
         """The backend has no room: what is not on disk is lost, and whoever waits for it is told."""

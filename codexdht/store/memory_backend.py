@@ -65,16 +65,26 @@ class MemoryBackend:
             raise NoRoom("the store in memory has reached its limit")
         self._undo.append((table, key, self._set(table, key, value)))
 
-    def delete(self, table: Table, key: bytes) -> bool:
+    def delete(self, table: Table, key: bytes) -> None:
         """See `Backend`."""
         old = self._set(table, key, None)
         if old is not None:
             self._undo.append((table, key, old))
-        return old is not None
 
     def commit(self) -> None:
         """See `Backend`; there is nothing to make durable."""
         self._undo.clear()
+
+    start_commit = commit
+
+    def advance(self, *, wait: bool = False) -> bool:  # noqa: ARG002
+        """See `Backend`; a commit is complete at once."""
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """See `Backend`."""
+        return False
 
     def rollback(self) -> None:
         """See `Backend`."""

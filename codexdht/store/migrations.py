@@ -4,19 +4,20 @@
 |---|---|
 | 1 | – |
 | 2 | BY_PEER and BY_EXPIRY keep a prefix that many rows share once: 20 % less room |
+| 3 | an order in ENTRIES and BY_EXPIRY, and BY_PEER as in 1: an announcement changes two pages less |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from codexdht.errors import StoreError
 from codexdht.store.backend import Backend, Table
-from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, encode_int
+from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, encode_int, expiry_row
 from codexdht.store.scan import rows_of
 
-_BATCH: Final = 10_000
+_BATCH: Final = 2000
+_WITHOUT_ORDER: Final = (4, 7, 12)
 
 
 def prepare(backend: Backend) -> None:
@@ -33,10 +34,9 @@ def prepare(backend: Backend) -> None:
         raise StoreError(
             f"the store has layout {version}, and this version of codexdht knows {LAYOUT} at most: install a newer one"
         )
-    while version < LAYOUT:
-        _STEPS[version](backend)
-        version += 1
-        _mark(backend, version)
+    if version < LAYOUT:
+        _rebuild(backend)
+        _mark(backend, LAYOUT)
 
 
 def _mark(backend: Backend, version: int) -> None:
@@ -44,16 +44,17 @@ def _mark(backend: Backend, version: int) -> None:
     backend.commit()
 
 
-def _rebuild_indexes(backend: Backend) -> None:
-    """From 1 to 2: the new tables begin empty, and every entry is entered into them."""
-    for count, (row, value) in enumerate(rows_of(backend, Table.ENTRIES), 1):
-        key, number = row[:KEY_SIZE], row[KEY_SIZE:]
-        backend.put(Table.BY_PEER, number + key, b"")
-        backend.put(Table.BY_EXPIRY, value[:4] + row, b"")
+def _rebuild(backend: Backend) -> None:
+    """From 1 or 2 to 3: the new indexes begin empty, and every entry gets an order and is entered into them.
+
+    An entry's length tells whether it has an order already: it is 8, 11 or 16 then, and was 4, 7 or 12.
+    """
+    for count, (row, old) in enumerate(rows_of(backend, Table.ENTRIES), 1):
+        value = old[:4] + bytes(4) + old[4:] if len(old) in _WITHOUT_ORDER else old
+        backend.put(Table.ENTRIES, row, value)
+        backend.put(Table.BY_PEER, row[KEY_SIZE:] + row[:KEY_SIZE], b"")
+        backend.put(Table.BY_EXPIRY, expiry_row(row, value), b"")
         if count % _BATCH == 0:
             backend.commit()
     backend.commit()
     backend.drop_old_tables()
-
-
-_STEPS: Final[dict[int, Callable[[Backend], None]]] = {1: _rebuild_indexes}

@@ -44,9 +44,12 @@ def _chunks(backend: Backend) -> list[tuple[bytes, bytes]]:
 
 def put_provided(backend: Backend, items: list[Any], record: bytes, limit: int) -> None:
     """Remember [key, Unix time of the last publication] for each item. Raises StorageFull above `limit` keys."""
+    room = limit - backend.count(Table.PROVIDED)
     for key, published in items:
-        if backend.count(Table.PROVIDED) >= limit and backend.get(Table.PROVIDED, key) is None:
-            raise StorageFull(f"this node provides {limit} keys already")
+        if room < len(items) and backend.get(Table.PROVIDED, key) is None:
+            if room <= 0:
+                raise StorageFull(f"this node provides {limit} keys already")
+            room -= 1
         backend.put(Table.PROVIDED, key, _PUBLISHED.pack(published) + record)
 
 

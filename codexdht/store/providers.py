@@ -7,6 +7,7 @@ backend, `reload` has to be called.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from codexdht.store.answers import AnswerCache
@@ -97,22 +98,15 @@ class Providers:
 
     def remove(self, key: bytes, number: bytes) -> None:
         """Delete one entry, and its peer when that has no other."""
-        self.writes += 1
-        has_others = self._entries.remove(key, number)
-        self._views.drop(key, number)
-        self._answers.drop_key(key)
-        if has_others:
-            return
-        if number in self._entries.doomed:
-            self._entries.absolve(number)
-        else:
-            self._peers.remove(number)
+        self._drop(key, number)
+        self._drop_peers([number])
 
     def remove_expired(self, time: int, limit: int) -> int:
         """Delete entries that have expired, `limit` at most, first those that expired first; return how many."""
         expired = self._entries.expired(time, limit)
         for key, number in expired:
-            self.remove(key, number)
+            self._drop(key, number)
+        self._drop_peers(dict.fromkeys(number for _, number in expired))
         self._next_expiry = self._entries.next_expiry()
         return len(expired)
 
@@ -139,24 +133,38 @@ class Providers:
     def remove_doomed(self, limit: int) -> None:
         """Delete entries of one removed peer, `limit` at most."""
         number = min(self._entries.doomed)
-        keys = self._entries.keys_of(number, b"", limit)
-        for key in keys:
-            self.remove(key, number)
-        if not keys:
-            self._entries.absolve(number)
+        for key in self._entries.keys_of(number, b"", limit):
+            self._drop(key, number)
+        self._drop_peers([number])
 
     def keys_of(self, number: bytes, start: bytes, limit: int) -> list[bytes]:
         """Return keys that a peer, removed or not, has entries under: in order, from the first not below start."""
         return self._entries.keys_of(number, start, limit)
 
+    def _drop(self, key: bytes, number: bytes) -> None:
+        """Delete one entry; its peer may be left without any."""
+        self.writes += 1
+        self._entries.remove(key, number)
+        self._views.drop(key, number)
+        self._answers.drop_key(key)
+
+    def _drop_peers(self, numbers: Iterable[bytes]) -> None:
+        """Forget those of some peers, removed or not, that have no entry."""
+        for number in numbers:
+            if self._entries.has_any(number):
+                continue
+            if number in self._entries.doomed:
+                self._entries.absolve(number)
+            else:
+                self._peers.remove(number)
+
     def _refresh(self, new: Announcement, number: bytes, held: Entry, order: Order) -> Outcome:
         if order is Order.OLDER:
             return Outcome.STALE
-        entry = Entry(max(new.expiry, held.expiry), held.source)
-        if entry == held:
+        if new.expiry <= held.expiry:
             return Outcome.UNCHANGED if order is Order.SAME else Outcome.REFRESHED
         self.writes += 1
-        self._entries.refresh(new.key, number, held, entry)
+        entry = self._entries.refresh(new.key, number, held, new.expiry)
         self._views.add(new.key, number, entry)
         self._answers.drop_key(new.key)
         return Outcome.REFRESHED
@@ -169,8 +177,7 @@ class Providers:
         self.writes += 1
         if peer is None:
             peer = self._peers.create(new.node_id, new.seq, new.encoded)
-        entry = Entry(new.expiry, new.source)
-        self._entries.add(new.key, peer.number, entry)
+        entry = self._entries.add(new.key, peer.number, new.expiry, new.source)
         if self._next_expiry is None or entry.expiry < self._next_expiry:
             self._next_expiry = entry.expiry
         self._views.add(new.key, peer.number, entry)

@@ -64,9 +64,13 @@ class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     commit_interval: Annotated[float, Meta(gt=0, le=0.1)] = 0.05
     """How long a record from the network may wait before it is on disk."""
 
-    max_batch: Positive = 200
-    """Changes after which a commit does not wait for its interval: nothing else is done during a commit, which writes
-    about three pages for each change."""
+    max_batch: Positive = 500
+    """Changes after which a commit does not wait for its interval, and users' writes and housekeeping wait for the
+    commit that is under way."""
+
+    max_unsaved: Positive = 2000
+    """Changes after which everything waits for the commit that is under way: one takes 1 kB of memory until it is on
+    disk, and about 12 kB while it is being written."""
 
     max_jobs: Positive = 1000
     """Requests in work that are too large for one step."""

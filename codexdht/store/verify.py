@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from codexdht.errors import DecodeError, StoreError
 from codexdht.records import decode_record
 from codexdht.store.backend import Backend, Table
-from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, NUMBER_SIZE, decode_entry
+from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, decode_entry, expiry_row
 from codexdht.store.lmdb_backend import check_structure, existing, open_readonly
 from codexdht.store.peers import decode_peer
 from codexdht.store.scan import PAGE, Progress, no_progress, rows_of
@@ -117,7 +117,7 @@ class _Check:
                 self._report(f"{name}: its provider is missing")
             if self._backend.get(Table.BY_PEER, number + key) is None:
                 self._report(f"{name}: cannot be found by its provider")
-            if self._backend.get(Table.BY_EXPIRY, value[:NUMBER_SIZE] + row) is None:
+            if self._backend.get(Table.BY_EXPIRY, expiry_row(row, value)) is None:
                 self._report(f"{name}: cannot be found by its expiry")
             source = decode_entry(value).source
             if source:

@@ -27,7 +27,8 @@ from codexdht.messages.internal import (
     Stats,
 )
 from codexdht.records import SignedPeerRecord, decode_record, sign_record
-from codexdht.store.backend import Table
+from codexdht.store.backend import Backend, Table
+from codexdht.store.buffer import WriteBuffer
 from codexdht.store.lmdb_backend import open_lmdb
 from codexdht.store.machine import StoreMachine
 from codexdht.store.memory_backend import MemoryBackend
@@ -60,7 +61,9 @@ class Driver:
         """Open the store, also after `stop` or `crash`."""
         if settings:
             self.settings = StoreSettings(**settings)
-        self.backend = open_lmdb(self.path, self.settings) if self.path else self.memory
+        self.backend: Backend = self.memory
+        if self.path is not None:
+            self.backend = WriteBuffer(open_lmdb(self.path, self.settings))
         self.machine = StoreMachine(self.backend, self.settings, random.Random(1))
         self.machine.handle(ClockSet(self.offset), self.now)
 

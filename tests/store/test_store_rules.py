@@ -254,7 +254,7 @@ def test_view_counts(script: list[tuple[int, int, bytes]]) -> None:
         if expiry == 0:
             view.drop(bytes([number]))
         else:
-            view.set(bytes([number]), Entry(expiry, source))
+            view.set(bytes([number]), Entry(expiry, source, b""))
         for wanted in (b"\1\1\1", b"\2\2\2"):
             assert view.sources.get(wanted, 0) == sum(e.source == wanted for e in view.entries.values())
         if view.entries:
@@ -263,5 +263,5 @@ def test_view_counts(script: list[tuple[int, int, bytes]]) -> None:
 
 def test_replaceable_below_half() -> None:
     """Half of the lifetime left is not less than half."""
-    assert not is_replaceable(Entry(150, b""), 100, 100)
-    assert is_replaceable(Entry(149, b""), 100, 100)
+    assert not is_replaceable(Entry(150, b"", b""), 100, 100)
+    assert is_replaceable(Entry(149, b"", b""), 100, 100)

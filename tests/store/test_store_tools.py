@@ -86,7 +86,7 @@ def test_verify_live_store(make_disk_store: Any) -> None:
         (Table.RECORDS, 4),
         (Table.ENTRIES, 36),
         (Table.BY_PEER, 36),
-        (Table.BY_EXPIRY, 40),
+        (Table.BY_EXPIRY, 44),
         (Table.NETWORKS, 3),
         (Table.META, 6),
     ],
