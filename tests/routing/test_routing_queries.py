@@ -256,6 +256,19 @@ def test_nothing_to_find_is_an_empty_list() -> None:
     assert asked >= set(world.closest(query.target))
 
 
+def test_slow_holders_are_waited_for_while_nothing_is_found() -> None:
+    """Where half of the nodes near a key have said that they hold nothing, and the others are slower than expected,
+    the answers of those still come to be heard."""
+    world = World(seeded(8), 12)
+    key = world.entropy.randbytes(32)
+    provider = record_of(b"\x01" * 32)
+    world.held = {holder: [provider] for holder in world.closest(key)[::2]}
+    world.delay = lambda i: 0.9 if i in world.held else 0.03
+    query = find(world, key)
+    drive(query, world)
+    assert query.providers == [provider]
+
+
 def test_holders_are_counted_among_the_closest() -> None:
     """The share of the k closest that answer with our own record."""
     world = World(seeded(8), 100)

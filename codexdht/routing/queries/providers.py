@@ -15,7 +15,8 @@ class FindProviders:
     until which they are waited for. The α closest known nodes are asked at once, the others among the k closest
     when a first node has told what is near the key. The query ends when `limit` distinct providers are found; when at
     least one is found and half of the k closest nodes, none of them unasked, have answered; or when the lookup has
-    ended and nobody is left to wait for, nor the local store while `awaits_store` is set.
+    ended and nobody is left to wait for, nor the local store while `awaits_store` is set. That nothing is found is
+    said only when three quarters of the k closest have said so, or all that were asked have answered or failed.
     """
 
     __slots__ = (
@@ -123,8 +124,8 @@ class FindProviders:
 
     def _is_enough(self, now: float) -> bool:
         waiting = any(time > now for time in self._open.values())
-        if self.lookup.done and not waiting and not self.awaits_store:
-            return True
         near = self.lookup.window(self.width)
+        if self.lookup.done and not waiting and not self.awaits_store:
+            return bool(self._found) or not self._open or 4 * self._answered >= 3 * len(near)
         asked = all(record.node_id in self._asked for record in near)
         return bool(self._found) and self._told and asked and 2 * self._answered >= len(near)
