@@ -123,3 +123,16 @@ def test_a_bootstrap_record_without_a_udp_address_is_refused(folder: Path) -> No
     record = sign_record(PrivateKey(b"\x01" * 32), 1, [parse_address("/ip4/1.2.3.4/tcp/80")])
     with pytest.raises(ConfigError, match="holds no UDP address"):
         load_config(SHIPPED, {"CODEXDHT_NETWORK__BOOTSTRAP": record.uri})
+
+
+def test_bootstrap_records_that_no_socket_reaches_are_refused() -> None:
+    """One node within reach is enough; none at all would be waited for without end."""
+    near, far = (
+        sign_record(PrivateKey(b"\x01" * 32), 1, [parse_address(text)]).uri
+        for text in ("/ip4/1.2.3.4/udp/80", "/ip6/2a00::1/udp/80")
+    )
+    listen = {"CODEXDHT_NETWORK__LISTEN": "/ip4/0.0.0.0/udp/0"}
+    config = load_config(SHIPPED, {**listen, "CODEXDHT_NETWORK__BOOTSTRAP": f"{far},{near}"})
+    assert (len(config.bootstrap), config.ip_versions) == (2, {4})
+    with pytest.raises(ConfigError, match="none of these nodes has an address of an IP version"):
+        load_config(SHIPPED, {**listen, "CODEXDHT_NETWORK__BOOTSTRAP": far})

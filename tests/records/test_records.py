@@ -99,3 +99,26 @@ def test_cache_checks_once() -> None:
     assert len(cache) == 2
     cache.decode(others[0])
     assert cache.checks == 5
+
+
+@pytest.mark.parametrize(
+    ("versions", "endpoint"),
+    [
+        ({4, 6}, ("1.2.3.4", 8090)),
+        ({4}, ("1.2.3.4", 8090)),
+        ({6}, ("2a00::1", 9)),
+        (set(), None),
+    ],
+)
+def test_an_endpoint_is_one_that_the_node_has_a_socket_for(
+    versions: set[int], endpoint: tuple[str, int] | None
+) -> None:
+    """The first address of an IP version that the node can send to; the record is the same to everybody else."""
+    record = sign_record(KEY, 1, [TCP, ADDRESS, parse_address("/ip6/2a00::1/udp/9")])
+    cache = RecordCache(10)
+    for own in (cache.shared(frozenset(versions)), RecordCache(10, frozenset(versions))):
+        for _ in range(2):
+            read = own.decode(record.encoded)
+            assert (read, read.endpoint, read.addresses) == (record, endpoint, record.addresses)
+    assert cache.decode(record.encoded).endpoint == ("1.2.3.4", 8090)
+    assert len(cache) == 1

@@ -9,17 +9,26 @@ import pytest
 
 from codexdht.identity import log_distance
 from codexdht.messages.discv5 import Kind
-from codexdht.records import RecordCache, SignedPeerRecord, multiaddress_of_endpoint, sign_record
+from codexdht.records import (
+    ALL_VERSIONS,
+    IpVersions,
+    RecordCache,
+    SignedPeerRecord,
+    multiaddress_of_endpoint,
+    sign_record,
+)
 from codexdht.routing.nodes import NodesAnswer
 
 
 class Check:
     """One answer under check, to FIND_NODE_FAST unless distances are given."""
 
-    def __init__(self, sender: SignedPeerRecord, *distances: int) -> None:
+    def __init__(
+        self, sender: SignedPeerRecord, *distances: int, versions: IpVersions = ALL_VERSIONS
+    ) -> None:
         kind = Kind.FIND_NODE if distances else Kind.FIND_NODE_FAST
         self.answer = NodesAnswer(kind, distances, sender)
-        self.cache = RecordCache(1000)
+        self.cache = RecordCache(1000, versions)
         self.counters: Counter[str] = Counter()
 
     def take(self, *records: SignedPeerRecord | bytes) -> list[SignedPeerRecord]:
@@ -125,6 +134,16 @@ def test_a_thousand_records_in_one_packet(signer: Any, distances: tuple[int, ...
     assert check.cache.checks <= limit
     assert check.counters["nodes_too_many"] == 1000 - limit
     assert check.take(*records) == []
+
+
+def test_nodes_of_another_ip_version_are_no_fault(signer: Any) -> None:
+    """They are taken, as what a lookup knows of its surroundings, but have no endpoint to send to."""
+    check = Check(signer.record("2a00::1"), versions=frozenset((6,)))
+    records = [signer.record("5.6.7.8"), signer.record("2a00::2")]
+    taken = check.take(*records)
+    assert taken == records
+    assert [record.endpoint for record in taken] == [None, records[1].endpoint]
+    assert not check.counters
 
 
 def test_several_addresses_count_by_the_first_endpoint(signer: Any) -> None:

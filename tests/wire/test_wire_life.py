@@ -176,6 +176,19 @@ def test_announced_addresses(
     assert texts(record_of(wire)) == (announce if expected is None else expected)
 
 
+def test_each_announced_address_gets_the_port_of_its_family() -> None:
+    """IPv4 and IPv6 sockets on any free port have ports of their own."""
+    announce = ["/ip6/2a00::1/udp/0", "/ip4/1.2.3.4/udp/0", "/ip4/1.2.3.4/udp/7"]
+    wire = booted(announce=announce, listen=["/ip4/0.0.0.0/udp/0", "/ip6/::/udp/0"])
+    wire.handle(Open(Actor.API, 3, 1.0), 0.0)
+    wire.socket_bound([("0.0.0.0", 4711), ("::", 4712)], 0.0)
+    assert texts(record_of(wire)) == [
+        "/ip6/2a00::1/udp/4712",
+        "/ip4/1.2.3.4/udp/4711",
+        "/ip4/1.2.3.4/udp/7",
+    ]
+
+
 def test_seq_grows_over_restarts() -> None:
     """A changed record has a larger seq than any before, though the clock went back; an unchanged one keeps its seq."""
     wire = booted()
