@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import selectors
 import socket
 import time
@@ -13,7 +14,7 @@ from codexdht.entropy import SystemEntropy
 from codexdht.identity import PrivateKey
 from codexdht.messages.discv5 import Kind, encode_records
 from codexdht.messages.internal import Actor, ClockSet, LocalRecords, Open, PeerReply, PeerRequest
-from codexdht.records import record_to_uri
+from codexdht.records import Endpoint, record_to_uri
 from codexdht.wire.local import LocalState
 from codexdht.wire.machine import WireMachine
 from codexdht.wire.settings import WireSettings
@@ -21,10 +22,35 @@ from codexdht.wire.settings import WireSettings
 _LISTEN = "/ip4/127.0.0.1/udp/0"
 
 
+class _Later:
+    """Sends datagrams after a delay: none, or one that makes this a process of slow peers."""
+
+    def __init__(self) -> None:
+        self.delay = 0.0
+        self._count = 0
+        self._waiting: list[tuple[float, int, socket.socket, bytes, Endpoint]] = []
+
+    def send(self, now: float, sock: socket.socket, data: bytes, address: Endpoint) -> None:
+        """Have a datagram sent when the delay is over."""
+        if not self.delay:
+            sock.sendto(data, address)
+            return
+        self._count += 1
+        heapq.heappush(self._waiting, (now + self.delay, self._count, sock, data, address))
+
+    def flush(self, now: float) -> float | None:
+        """Send what is due; return the seconds until the next is, or None."""
+        while self._waiting and self._waiting[0][0] <= now:
+            _, _, sock, data, address = heapq.heappop(self._waiting)
+            sock.sendto(data, address)
+        return self._waiting[0][0] - now if self._waiting else None
+
+
 class _Responder:
     """A wire machine with a socket; a request for nodes gets an empty answer, one for providers too."""
 
-    def __init__(self) -> None:
+    def __init__(self, later: _Later) -> None:
+        self._later = later
         entropy = SystemEntropy()
         settings = WireSettings(listen=[_LISTEN])
         self.machine = WireMachine(PrivateKey.generate(entropy), LocalState(), settings, entropy)
@@ -54,7 +80,7 @@ class _Responder:
                 elif isinstance(message, LocalRecords):
                     self.record = message.record
         for data, address in self.machine.datagrams:
-            self.sock.sendto(data, address)
+            self._later.send(now, self.sock, data, address)
         self.machine.datagrams.clear()
         self.machine.outbox.take()
 
@@ -66,15 +92,20 @@ def _nothing(request: PeerRequest) -> PeerReply:
     )
 
 
-def _serve(ready: Connection, count: int) -> None:
-    responders = [_Responder() for _ in range(count)]
-    ready.send([record_to_uri(responder.record) for responder in responders])
+def _serve(pipe: Connection, count: int) -> None:
+    later = _Later()
+    responders = [_Responder(later) for _ in range(count)]
+    pipe.send([record_to_uri(responder.record) for responder in responders])
     with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ, None)
         for responder in responders:
             selector.register(responder.sock, selectors.EVENT_READ, responder)
         while True:
-            for key, _ in selector.select():
-                key.data.take()
+            for key, _ in selector.select(later.flush(time.monotonic())):
+                if key.data is None:
+                    later.delay = pipe.recv()
+                else:
+                    key.data.take()
 
 
 class Responders:
@@ -82,15 +113,15 @@ class Responders:
 
     def __init__(self, count: int) -> None:
         context = get_context("spawn")
-        ours, theirs = context.Pipe()
+        self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, count), daemon=True)
         self._process.start()
         theirs.close()
-        self.records: list[str] = ours.recv()
+        self.records: list[str] = self._pipe.recv()
 
-    def silence(self) -> None:
-        """Let them answer nothing from now on, as if the network had lost them."""
-        self._process.terminate()
+    def slow_down(self, seconds: float) -> None:
+        """Let them answer so much later from now on."""
+        self._pipe.send(seconds)
 
     def __enter__(self) -> Responders:
         return self
@@ -98,5 +129,5 @@ class Responders:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.silence()
+        self._process.terminate()
         self._process.join()
