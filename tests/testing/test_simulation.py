@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -227,6 +228,24 @@ def test_ipv6_nodes_find_each_other() -> None:
     nodes = [join_at(net, first, "ip6") for _ in range(12)]
     net.loop.run_for(30.0)
     assert searches(net, nodes[3], nodes[7])
+
+
+def test_nodes_with_one_family_find_those_with_the_other() -> None:
+    """60 nodes, of IPv4, of IPv6 and of both, one after the other: whoever searches finds what whoever provides, tables
+    hold only nodes that can be reached, and nothing is sent without a socket for it."""
+    net = world()
+    first = net.add(Spec(places=places(net, "both")))
+    first.join()
+    kinds = ["both", *["ip4", "ip6", "both"] * 20][:60]
+    nodes = [first, *(join_at(net, first, kind) for kind in kinds[1:])]
+    net.loop.run_for(30.0)
+    of_kind = {kind: [n for n, k in zip(nodes, kinds, strict=True) if k == kind] for kind in kinds}
+    for (asking, askers), (_, providers) in itertools.product(of_kind.items(), of_kind.items()):
+        assert searches(net, askers[1], providers[2])
+        unreached = {"ip4": "ip6", "ip6": "ip4"}.get(asking)
+        strangers = [node.node_id for node in of_kind[unreached]] if unreached else []
+        assert not any(node.routing.table.get(stranger) for node in askers for stranger in strangers)
+    assert net.network.counters["no_route"] == 0
 
 
 def test_nodes_behind_nats_can_search_and_provide() -> None:
