@@ -29,7 +29,7 @@ from codexdht.messages.internal import (
 from codexdht.records import SignedPeerRecord, decode_record, sign_record
 from codexdht.store.backend import Backend, Table
 from codexdht.store.buffer import WriteBuffer
-from codexdht.store.lmdb_backend import open_lmdb
+from codexdht.store.lmdb_backend import Submit, do_here, open_lmdb
 from codexdht.store.machine import StoreMachine
 from codexdht.store.memory_backend import MemoryBackend
 from codexdht.store.settings import StoreSettings
@@ -48,6 +48,7 @@ class Driver:
         self.path = path
         self.settings = StoreSettings(**settings)
         self.memory = MemoryBackend()
+        self.submit: Submit = do_here
         self.now = 1000.0
         self.offset = UNIX - 1000.0
         self._records: dict[tuple[int, int], SignedPeerRecord] = {}
@@ -63,7 +64,7 @@ class Driver:
             self.settings = StoreSettings(**settings)
         self.backend: Backend = self.memory
         if self.path is not None:
-            self.backend = WriteBuffer(open_lmdb(self.path, self.settings))
+            self.backend = WriteBuffer(open_lmdb(self.path, self.settings, self.submit))
         self.machine = StoreMachine(self.backend, self.settings, random.Random(1))
         self.machine.handle(ClockSet(self.offset), self.now)
 

@@ -1,0 +1,246 @@
+"""While the disk is busy: reads see everything, answers wait, nothing else does; and what a crash then leaves."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codexdht.messages.internal import Actor, Done, Failed, PutProvider
+from codexdht.store.backend import NoRoom, Table
+from codexdht.store.buffer import WriteBuffer
+from codexdht.store.lmdb_backend import LmdbBackend
+from codexdht.store.machine import StoreMachine
+
+END = b"\xff" * 80
+
+
+class Pending(Future[Any]):
+    """What the disk is at; whoever waits for it has it finished."""
+
+    def __init__(self, disk: SlowDisk) -> None:
+        super().__init__()
+        self._disk = disk
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._disk.finish()
+        return super().result(timeout)
+
+
+class SlowDisk:
+    """Finishes a commit only when told to, or waited for. Transactions begin and are given up at once."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], Any], Future[Any]]] = []
+        self.is_slow = True
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        future = Pending(self)
+        self.waiting.append((work, future))
+        if not self.is_slow or getattr(work, "__name__", "") != "commit":
+            self.finish()
+        return future
+
+    def finish(self) -> None:
+        for work, future in self.waiting:
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - as an executor does
+                future.set_exception(error)
+        self.waiting.clear()
+
+    def fail(self) -> None:
+        """Have the disk refuse the commit, as LMDB does it: the transaction is over, too."""
+        work, future = self.waiting.pop()
+        work.__self__.abort()  # type: ignore[attr-defined]
+        future.set_exception(lmdb.MapFullError("no room"))
+
+
+@pytest.fixture
+def disk() -> SlowDisk:
+    return SlowDisk()
+
+
+@pytest.fixture
+def store(make_disk_store: Any, disk: SlowDisk) -> Iterator[Any]:
+    """A store on a slow disk."""
+    made = make_disk_store(lifetime=100, max_batch=150, max_unsaved=400, answer_cache_time=0.0)
+    made.stop()
+    use(made, disk)
+    yield made
+    disk.is_slow = False
+    disk.finish()
+
+
+def use(store: Any, disk: SlowDisk) -> None:
+    disk.is_slow = False
+    store.backend = WriteBuffer(LmdbBackend(Path(store.path), 2**24, submit=disk.submit))
+    store.machine = StoreMachine(store.backend, store.settings, random.Random(1))
+    store.step_clock(0)
+    disk.is_slow = True
+
+
+def put(store: Any, keys: list[int], peer: int) -> list[Any]:
+    """Begin a local write; return what is answered at once."""
+    message = PutProvider(Actor.API, 5, 0, [store.key(k) for k in keys], store.record(peer).encoded)
+    store.machine.handle(message, store.now)
+    store.machine.tick(store.now)
+    answers: list[Any] = store.sent(Actor.API)
+    return answers
+
+
+def test_reads_and_writes_go_on_during_a_commit(store: Any, disk: SlowDisk) -> None:
+    """Both what is being committed and what came after it is visible at once."""
+    store.add(1, peer=0)
+    store.wait(0.1)
+    assert len(disk.waiting) == 1
+    store.add(1, peer=1)
+    store.add(2, peer=0)
+    assert sorted(store.get(1)) == [(0, 1), (1, 1)]
+    assert store.get(2) == [(0, 1)]
+    assert store.gauge("records") == 3
+    assert store.gauge("providers") == 2
+    assert store.count("commits") == 0
+    disk.finish()
+    store.wait(0.1)
+    assert store.count("commits") == 1
+    assert sorted(store.get(1)) == [(0, 1), (1, 1)]
+
+
+def test_answer_waits_for_its_own_commit(store: Any, disk: SlowDisk) -> None:
+    """A write that came during a commit is not answered when that one is complete, but when the next one is."""
+    assert put(store, [1], peer=0) == []
+    assert put(store, [2], peer=0) == []
+    disk.finish()
+    store.machine.tick(store.now)
+    assert len(store.sent(Actor.API)) == 1
+    disk.finish()
+    store.machine.tick(store.now)
+    assert isinstance(store.sent(Actor.API)[0], Done)
+
+
+def test_nothing_is_due_while_the_disk_is_busy(store: Any, disk: SlowDisk) -> None:
+    """The reactor is woken when the disk is done; it need not ask again and again."""
+    store.wait(0.1)
+    store.add(1, peer=0)
+    store.wait(0.1)
+    deadline = store.machine.deadline()
+    assert deadline is None or deadline > store.now + 1
+    disk.finish()
+
+
+def test_housekeeping_waits_for_the_disk(store: Any, disk: SlowDisk) -> None:
+    """What can wait makes no more changes than one commit holds; when the disk is done it goes on."""
+    disk.is_slow = False
+    for key in range(500):
+        store.add(key, peer=key % 9, settle=False, host="127.0.0.1")
+        store.machine.tick(store.now)
+    store.wait(1)
+    disk.is_slow = True
+    store.now += 200
+    for _ in range(50):
+        store.machine.tick(store.now)
+    assert store.rows() > 100
+    assert store.get(1) == []
+    disk.is_slow = False
+    disk.finish()
+    store.settle()
+    assert store.rows() == 0
+
+
+def test_too_many_unsaved_changes_wait_for_the_disk(store: Any, disk: SlowDisk) -> None:
+    """Memory holds so many changes and no more: then a turn waits until the disk is done."""
+    store.add(0, peer=0)
+    store.wait(0.1)
+    for key in range(399):
+        store.add(key, peer=1, settle=False, host="127.0.0.1")
+        store.machine.tick(store.now)
+    assert store.count("commits") == 0
+    store.add(399, peer=1, settle=False)
+    store.machine.tick(store.now)
+    assert store.count("commits") == 1
+
+
+def test_no_room_loses_what_is_not_on_disk(store: Any, disk: SlowDisk) -> None:
+    """A commit that fails takes the changes after it along: all who wait are told, and reads show what is on disk."""
+    disk.is_slow = False
+    store.add(1, peer=0)
+    store.wait(0.1)
+    store.backend.close()
+    use(store, disk)
+    assert put(store, [1], peer=1) == []
+    assert put(store, [2], peer=1) == []
+    disk.fail()
+    store.machine.tick(store.now)
+    answers = store.sent(Actor.API)
+    assert [answer.code for answer in answers if isinstance(answer, Failed)] == ["storage_full"] * 2
+    assert store.get(1) == [(0, 1)]
+    assert store.get(2) == []
+
+
+changes = st.one_of(
+    st.tuples(st.sampled_from(["put", "delete"]), st.integers(0, 12)),
+    st.tuples(st.sampled_from(["start", "advance", "finish", "commit", "fail"]), st.just(0)),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(script=st.lists(changes, max_size=40))
+def test_disk_holds_some_commit_whole(store_dir: Path, script: list[tuple[str, int]]) -> None:
+    """However changes and the steps of commits follow each other, reads see all changes, and after a crash those of the
+    last complete commit."""
+    path = Path(tempfile.mkdtemp(dir=store_dir))
+    disk = SlowDisk()
+    backend = WriteBuffer(LmdbBackend(path, 2**22, submit=disk.submit))
+    rows: dict[bytes, bytes] = {}
+    leaving: dict[bytes, bytes] | None = None
+    durable: dict[bytes, bytes] = {}
+    for count, (what, number) in enumerate(script):
+        key = bytes([number])
+        if what == "put":
+            rows[key] = count.to_bytes(2, "big")
+            backend.put(Table.ENTRIES, key, rows[key])
+        elif what == "delete":
+            rows.pop(key, None)
+            backend.delete(Table.ENTRIES, key)
+        elif what == "start" and leaving is None:
+            backend.start_commit()
+            leaving = dict(rows)
+        elif what == "commit":
+            disk.finish()
+            disk.is_slow = False
+            backend.commit()
+            disk.is_slow = True
+            leaving, durable = None, dict(rows)
+        elif what == "fail" and disk.waiting:
+            disk.fail()
+            with pytest.raises(NoRoom):
+                backend.advance()
+            backend.rollback()
+            leaving, rows = None, dict(durable)
+        elif what in ("advance", "finish"):
+            if what == "finish":
+                disk.finish()
+            if backend.advance() and leaving is not None:
+                leaving, durable = None, leaving
+        assert backend.range(Table.ENTRIES, b"", END, 100) == sorted(rows.items())
+        assert (
+            backend.range(Table.ENTRIES, b"\3", b"\x0a", 3)
+            == [r for r in sorted(rows.items()) if b"\3" <= r[0] < b"\x0a"][:3]
+        )
+        assert backend.count(Table.ENTRIES) == len(rows)
+        assert backend.get(Table.ENTRIES, b"\5") == rows.get(b"\5")
+    allowed = [durable] + ([leaving] if leaving is not None else [])
+    disk.finish()
+    backend.close()
+    again = LmdbBackend(path, 2**22)
+    assert dict(again.range(Table.ENTRIES, b"", END, 100)) in allowed
+    again.close()
