@@ -58,7 +58,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     bootstrap: list[str]
     """Records (spr:…) of the nodes to join the network by. It must be given; an empty list starts a network."""
     listen: Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)]
-    """UDP multiaddresses to bind, IPv4 and IPv6. Port 0 takes any free port."""
+    """UDP multiaddresses to bind: one of IPv4, one of IPv6, or one of each. Port 0 takes any free port."""
     announce: Literal["auto"] | Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)] = "auto"
     """UDP multiaddresses that others reach this node at. "auto": the listen addresses if they name a host, and then
     the address that a majority of peers sees."""
@@ -126,6 +126,7 @@ class Config:
         self.listen: list[Endpoint] = [self._listen(text) for text in self.network.listen]
         self.bootstrap: list[SignedPeerRecord] = [self._bootstrap(uri) for uri in self.network.bootstrap]
         self.ip_versions: IpVersions = frozenset(map(ip_version, self.listen))
+        self._check_listen()
         self._check_reach()
         self._check_announce()
         self.wire = self._with_shared("wire", sections.wire)
@@ -144,6 +145,14 @@ class Config:
         network = {name: getattr(self.network, name) for name in self.network.__struct_fields__}
         shared = SHARED[section].intersection(settings.__struct_fields__)
         return msgspec.structs.replace(settings, **{name: network[name] for name in shared})
+
+    def _check_listen(self) -> None:
+        """With two sockets of a kind an answer could leave from another address than the one that was asked."""
+        if len(self.listen) > len(self.ip_versions):
+            raise ConfigError(
+                f"{self._source}: network.listen: found {self.network.listen!r}, expected at most one address of IPv4 "
+                "and one of IPv6; 0.0.0.0 and :: stand for all of this machine"
+            )
 
     def _check_reach(self) -> None:
         if self.bootstrap and not any(r.reached_over(self.ip_versions).endpoint for r in self.bootstrap):

@@ -68,6 +68,10 @@ def test_a_list_may_be_written_as_in_toml() -> None:
             ["network.bootstrap", "spr:x"],
         ),
         (
+            '[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1", "/ip4/0.0.0.0/udp/2"]\n',
+            ["network.listen", "udp/2", "at most one address of IPv4"],
+        ),
+        (
             '[network]\nbootstrap = []\nlisten = ["/ip4/1.2.3.4/tcp/1"]\n',
             ["network.listen", "is not a listen address such as"],
         ),
