@@ -297,17 +297,6 @@ def test_change_of_client_mode_is_reported(net: Net) -> None:
     assert [(m.client_mode, m.record) for m in b.take(PeerSeen)] == [(True, b"")]
 
 
-def test_talk(net: Net) -> None:
-    """A registered protocol answers, the shipped echo does, and an unknown one gets an empty response."""
-    a, b = net.node(1), net.node(2)
-    b.machine.register_talk(b"upper", lambda node_id, address, request: request.upper())
-    for protocol in (b"upper", b"echo", b"nobody"):
-        net.call(a, b, Kind.TALK_REQ, discv5.encode_talk_request(discv5.TalkRequest(protocol, b"abc")))
-    net.run()
-    responses = [discv5.decode_talk_response(m.body) for m in a.take(CallAnswer)]
-    assert responses == [b"ABC", b"abc", b""]
-
-
 def test_large_request_behind_a_handshake(net: Net) -> None:
     """A request that does not fit beside the record in a handshake follows in a packet of its own."""
     a, b = net.node(1), net.node(2)

@@ -1,4 +1,4 @@
-"""TALK handlers are somebody else's code, and may do anything."""
+"""TALK_REQ: who answers it, and what happens when a handler, which is somebody else's code, does anything odd."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ import pytest
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import CallAnswer
+
+
+def test_talk(net: Net) -> None:
+    """A registered protocol answers, the shipped echo does, and an unknown one gets an empty response."""
+    a, b = net.node(1), net.node(2)
+    b.machine.register_talk(b"upper", lambda node_id, address, request: request.upper())
+    for protocol in (b"upper", b"echo", b"nobody"):
+        net.call(a, b, Kind.TALK_REQ, discv5.encode_talk_request(discv5.TalkRequest(protocol, b"abc")))
+    net.run()
+    responses = [discv5.decode_talk_response(m.body) for m in a.take(CallAnswer)]
+    assert responses == [b"ABC", b"abc", b""]
 
 
 def raising(node_id: bytes, address: object, request: bytes) -> bytes:
