@@ -11,7 +11,7 @@ from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import CallAnswer
 
 
-def test_talk(net: Net) -> None:
+def test_talk(net: Any) -> None:
     """A registered protocol answers, the shipped echo does, and an unknown one gets an empty response."""
     a, b = net.node(1), net.node(2)
     b.machine.register_talk(b"upper", lambda node_id, address, request: request.upper())
