@@ -13,6 +13,7 @@ from codexdht.records import (
     RecordCache,
     decode_record,
     envelope,
+    multiaddress,
     parse_address,
     record_from_uri,
     sign_record,
@@ -83,6 +84,13 @@ def test_short_way_agrees_with_protobuf(at: int, byte: int, length: int) -> None
         ):
             read = envelope._read_usual(attempt)
             assert read is None or read == envelope._read_any(attempt)
+
+
+@given(st.sampled_from([ADDRESS, TCP, RECORD.encoded]), st.integers(0, 9), st.binary(max_size=3))
+def test_plain_addresses_are_read_as_walked(address: bytes, at: int, change: bytes) -> None:
+    """The short way for /ip4/…/udp|tcp/… finds what the walk over the parts finds, whatever bytes are changed."""
+    for attempt in (address, address[:at] + change + address[at + len(change) :], address[:at] + change):
+        assert multiaddress._parts(attempt) == multiaddress._walk(attempt)
 
 
 def test_cache_checks_once() -> None:
