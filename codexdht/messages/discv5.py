@@ -230,7 +230,7 @@ def decode_records(body: bytes) -> Records:
 
 def records_total(body: bytes) -> int:
     """Return the number of packets that a NODES or PROVIDERS announces, without reading the records if possible."""
-    if body[:1] == b"\x08" and len(body) > 2 and body[1] < 0x80 and body[2] == 0x12:
+    if body[:1] == b"\x08" and len(body) > 1 and body[1] < 0x80 and body[2:3] in (b"\x12", b""):
         return body[1]
     return decode_records(body).total
 
