@@ -1,56 +1,84 @@
-"""Which part of a target's surroundings answers of six nodes have already told of.
+"""Which part of a target's surroundings answers of six nodes have already told of, and which of them can be believed.
 
 An answer to FIND_NODE_FAST names six nodes at most, so that all nodes near a target name the same six of its sixteen.
 The rest is found by asking about other points nearby. Everything here is in distances to the target: asking about
-distance d means asking about the id target XOR d.
+distance d means asking about the id target XOR d, and a subtree of the id space is a span of distances.
+
+A node is asked about its own surroundings, because those are what it knows: a routing table of k-buckets holds
+everybody in the largest subtree around its owner that has no more than k nodes (Maymounkov and Mazières, *Kademlia*,
+2002, section 2.4). What a node claims of the rest of the space is not believed.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
 ANSWER_SIZE: Final = 6
+_NEIGHBOURS: Final = 16
 _LEVELS: Final = 3
-_GUESS_BITS: Final = 3
+_ID_BITS: Final = 256
 
-Claim = tuple[int, int]
-"""From this distance to before that one, the six nodes named are all there are."""
+Span = tuple[int, int]
+"""A subtree: from this distance to before that one. As a claim: the nodes named are all there are in it."""
 
 
-def claim(about: int, reach: int) -> Claim:
-    """Return what an answer of six nodes about a point claims, of which the farthest is `reach` away from that point.
+def subtree(distance: int, bits: int) -> Span:
+    """Return the subtree of 2^bits ids that holds a distance."""
+    start = distance >> bits << bits
+    return start, start + (1 << bits)
+
+
+def claim(about: int, named: int, reach: int) -> Span:
+    """Return what an answer of `named` nodes about a point claims; the farthest is `reach` away from that point.
 
     Whoever is nearer to the point would have been named in its place. The largest subtree around the point that holds
-    nobody else is the one of half that reach, rounded to a power of two; in distances it is an interval.
+    nobody else is the one of half that reach, rounded to a power of two. Who names fewer than six knows nobody else.
     """
-    shift = max(reach.bit_length() - 1, 0)
-    start = about >> shift << shift
-    return start, start + (1 << shift)
+    return subtree(about, max(reach.bit_length() - 1, 0) if named >= ANSWER_SIZE else _ID_BITS)
 
 
-def next_point(claims: list[Claim], asked: Iterable[int], radius: int) -> int:
-    """Return about which distance the next node should be asked.
+def is_credible(claimed: Span, claimant: int, known: list[int]) -> bool:
+    """Tell whether a node at this distance knows all of what it claims: whether the smallest subtree that holds both
+    has k nodes at most of those known. known: their distances, sorted."""
+    start, end = claimed
+    bits = max((claimant ^ start).bit_length(), (end - start).bit_length() - 1)
+    first, last = subtree(claimant, bits)
+    return bisect_left(known, last) - bisect_left(known, first) <= _NEIGHBOURS
 
-    claims are those of nodes near the target, asked are points that others are being asked about just now, radius is
-    how far the search has to reach. The target itself comes first. Then comes the first gap; where there is none,
-    what only one node has told of, then what only two have.
+
+def home_bits(distance: int, known: list[int]) -> int:
+    """Return the size, in bits, of the largest subtree around a node that has k nodes at most of those known: what it
+    may be asked about."""
+    at = bisect_left(known, distance)
+    around = known[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS + 1]
+    bits = sorted((distance ^ other).bit_length() for other in around)
+    return bits[_NEIGHBOURS] - 1 if len(bits) > _NEIGHBOURS else _ID_BITS
+
+
+def next_point(claims: list[Span], asked: Iterable[int], node: Span, radius: int, guess: int) -> int:
+    """Return about which distance a node should be asked: the first gap in a subtree around it, the smallest that has
+    one; where there is none, what only one node has told of, then what only two have, and else the node itself.
+
+    node: its distance, and the bits of the largest such subtree; radius: gaps from there on do not count; asked:
+    points that others are being asked about just now, which will claim subtrees of about 2^guess ids.
     """
-    if first_gap(claims, 0, 1) is not None:
-        return 0
-    guess = max(radius.bit_length() - _GUESS_BITS, 0)
-    expected = claims + [(point >> guess << guess, (point >> guess) + 1 << guess) for point in asked]
+    distance, most = node
+    expected = claims + [subtree(point, guess) for point in asked]
     for level in range(1, _LEVELS + 1):
-        gap = first_gap(expected, radius, level)
-        if gap is not None:
-            return gap
-    return 0
+        for bits in range(min(guess, most), most + 1):
+            start, end = subtree(distance, bits)
+            gap = first_gap(expected, (start, min(end, radius)), level)
+            if gap is not None:
+                return gap
+    return distance
 
 
-def first_gap(claims: list[Claim], radius: int, level: int) -> int | None:
-    """Return the first distance up to radius that fewer than `level` claims cover, or None."""
-    at = 0
-    while at <= radius:
+def first_gap(claims: list[Span], span: Span, level: int = 1) -> int | None:
+    """Return the first distance of a span that fewer than `level` claims cover, or None."""
+    at, last = span
+    while at < last:
         ends = sorted((end for start, end in claims if start <= at < end), reverse=True)
         if len(ends) < level:
             return at

@@ -9,32 +9,46 @@ from operator import attrgetter
 
 from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
-from codexdht.routing.queries.coverage import ANSWER_SIZE, Claim, claim, first_gap, next_point
+from codexdht.routing.queries.coverage import (
+    ANSWER_SIZE,
+    Span,
+    claim,
+    first_gap,
+    home_bits,
+    is_credible,
+    next_point,
+)
 from codexdht.routing.queries.query import Appraise, Ask, Shape
 
 _KEPT = 4
-_MAX_EXTRA = 4
+_EXTRA_SHARE = 2
+_ANSWER_BITS = 2
 _PATIENCE = 2.0
 _FARTHEST = 1 << 256
 _by_distance = attrgetter("distance")
 
 
 class State(IntEnum):
-    """What a candidate has been asked, and has answered."""
+    """What a candidate has been asked, and has answered. One that is asked again has answered before."""
 
     NEW = 0
     ASKED = 1
     ANSWERED = 2
     FAILED = 3
+    ASKED_AGAIN = 4
+
+
+_ALIVE = (State.ANSWERED, State.ASKED_AGAIN)
+_OPEN = (State.ASKED, State.ASKED_AGAIN)
 
 
 class Candidate:
     """A node that may be among the closest. distance: XOR with the target; due: when its request no longer holds a
     place; given_up: when the lookup no longer waits for it to end (a late answer still counts). about: the distance
-    it was asked about; named: how many nodes it has named; reach: how far the farthest of them is from that point;
-    claim: what follows from that."""
+    it was last asked about; named: how many nodes it has named then; reach: how far the farthest of them is from that
+    point; claims: what follows from its answers."""
 
-    __slots__ = ("about", "claim", "distance", "due", "given_up", "named", "reach", "record", "state")
+    __slots__ = ("about", "claims", "distance", "due", "given_up", "named", "reach", "record", "state")
 
     def __init__(self, record: SignedPeerRecord, distance: int) -> None:
         self.record = record
@@ -45,7 +59,7 @@ class Candidate:
         self.about = 0
         self.named = 0
         self.reach = 0
-        self.claim: Claim | None = None
+        self.claims: list[Span] = []
 
 
 def _is_gone(candidate: Candidate, now: float) -> bool:
@@ -53,11 +67,19 @@ def _is_gone(candidate: Candidate, now: float) -> bool:
     return candidate.state is State.FAILED or (candidate.state is State.ASKED and candidate.given_up <= now)
 
 
+def _may_be_asked_again(candidate: Candidate, gap: int) -> bool:
+    """Tell whether a node has answered, and told of something else than a gap."""
+    claims = candidate.claims if candidate.state is State.ANSWERED else []
+    return bool(claims) and not any(start <= gap < end for start, end in claims)
+
+
 class Lookup:
     """Asks ever closer nodes until the `width` closest that are alive have answered.
 
     Invariant: `_candidates` is sorted by distance, holds every node of `_by_id` once, and at most `_KEPT` times the
-    width, except for nodes that were asked; `_open` are those in state ASKED. A node is asked once.
+    width, except for nodes that were asked; `_cut` is the distance of the nearest node that was left out for that.
+    `_open` are those that are being asked. A node is asked once, and again only about a gap that nobody else can tell
+    of.
 
     A node that does not answer within its expected time loses its place, so that the next one is asked at once; when
     twice that time has passed, the lookup may end without it.
@@ -67,6 +89,7 @@ class Lookup:
         "_appraise",
         "_by_id",
         "_candidates",
+        "_cut",
         "_extra",
         "_number",
         "_open",
@@ -81,6 +104,7 @@ class Lookup:
         self.target = target
         self.done = False
         self.asked = 0
+        self._cut = _FARTHEST
         self._extra = 0
         self._number = int.from_bytes(target, "big")
         self._own_id = own_id
@@ -141,8 +165,8 @@ class Lookup:
     def on_answer(self, ask: Ask, _now: float) -> None:
         """A node has answered."""
         candidate = self._close(ask, State.ANSWERED)
-        if candidate is not None and candidate.named >= ANSWER_SIZE:
-            candidate.claim = claim(candidate.about, candidate.reach)
+        if candidate is not None and candidate.named <= ANSWER_SIZE:
+            candidate.claims.append(claim(candidate.about, candidate.named, candidate.reach))
 
     def on_timeout(self, ask: Ask, _now: float) -> None:
         """A node has not answered."""
@@ -176,37 +200,47 @@ class Lookup:
             c.record for c in self._candidates if c.state in (State.ASKED, State.FAILED) and c.distance < last
         ]
 
-    def settled(self, now: float) -> bool:
-        """Tell whether the α closest nodes still waited for have all answered: what is closest is then known."""
+    def certain(self, now: float) -> list[SignedPeerRecord]:
+        """Return the records of nodes that have answered and are among the closest, whatever else is found.
+
+        The α closest nodes still waited for have all answered, and two nodes agree on all that is as near. Early in a
+        lookup, with few nodes known, one claim may seem credible that is not.
+        """
         alive = [c for c in self._candidates if not _is_gone(c, now)][: self.shape.alpha]
-        return bool(alive) and all(c.state is State.ANSWERED for c in alive)
+        if not all(c.state in _ALIVE for c in alive):
+            return []
+        answered = self._answered()
+        reach = answered[-1].distance + 1 if answered else 0
+        gap = first_gap(self._claims(reach), (0, reach), level=2)
+        return [c.record for c in answered if gap is None or c.distance < gap]
 
     def radius(self) -> int:
-        """Return a distance below which every live node that anybody knows has answered.
+        """Return a distance below which every live node is known and has answered.
 
-        It is that of the last of the closest, if as many answered as were wanted. Fewer answers mean that there are no
-        other nodes only where fewer were ever heard of; otherwise half of the distance is taken for certain.
+        That is what credible claims cover without a gap, up to the last of the closest, if as many answered as were
+        wanted, and up to the nearest node that was left out.
         """
         answered = self._answered()
-        if len(self._by_id) < self.shape.width:
-            return _FARTHEST
-        if len(answered) == self.shape.width:
-            return answered[-1].distance
-        return 1 << answered[-1].distance.bit_length() - 1 if answered else 0
+        last = answered[-1].distance if len(answered) == self.shape.width else _FARTHEST
+        radius = min(last, self._cut)
+        gap = first_gap(self._claims(radius), (0, radius))
+        return radius if gap is None else gap
 
     # Inside -------------------------------------------------------------------------------------------------------
 
     def _answered(self) -> list[Candidate]:
-        return [c for c in self._candidates if c.state is State.ANSWERED][: self.shape.width]
+        return [c for c in self._candidates if c.state in _ALIVE][: self.shape.width]
 
     def _insert(self, record: SignedPeerRecord) -> None:
         candidate = Candidate(record, int.from_bytes(record.node_id, "big") ^ self._number)
         candidates = self._candidates
         if len(candidates) >= _KEPT * self.shape.width:
-            last = candidates[-1]
-            if last.distance < candidate.distance or last.state is not State.NEW:
+            leaving = next((c for c in reversed(candidates) if c.state is State.NEW), candidate)
+            self._cut = min(self._cut, max(leaving.distance, candidate.distance))
+            if leaving.distance <= candidate.distance:
                 return
-            del self._by_id[candidates.pop().record.node_id]
+            candidates.remove(leaving)
+            del self._by_id[leaving.record.node_id]
         insort(candidates, candidate, key=_by_distance)
         self._by_id[record.node_id] = candidate
 
@@ -221,7 +255,7 @@ class Lookup:
                 continue
             if state is State.NEW:
                 fresh.append(candidate)
-            elif state is State.ASKED:
+            elif state in _OPEN and candidate.given_up > now:
                 blocked = True
             left -= 1
             if not left:
@@ -243,8 +277,9 @@ class Lookup:
 
     def _ask(self, candidate: Candidate, now: float) -> Ask:
         expected, _ = self._appraise(candidate.record.node_id, now)
-        candidate.about = self._about()
-        candidate.state = State.ASKED
+        candidate.about = self._about(candidate)
+        candidate.named = candidate.reach = 0
+        candidate.state = State.ASKED if candidate.state is State.NEW else State.ASKED_AGAIN
         candidate.due = now + expected
         candidate.given_up = now + _PATIENCE * expected
         self._open.append(candidate)
@@ -252,15 +287,26 @@ class Lookup:
         about = (self._number ^ candidate.about).to_bytes(32, "big")
         return Ask(candidate.record, Kind.FIND_NODE_FAST, self.target, about)
 
-    def _about(self) -> int:
-        """Return the distance that the next node is asked about (see `coverage`)."""
+    def _about(self, candidate: Candidate) -> int:
+        """Return the distance that a node is asked about (see `coverage`): the target, until somebody near has told of
+        it; then what is unexplored around the node itself."""
         radius = self._reach()
         claims = self._claims(radius)
-        return next_point(claims, [c.about for c in self._open], radius)
+        if first_gap(claims, (0, 1)) is not None:
+            return 0
+        asked = [c.about for c in self._open]
+        guess = max(radius.bit_length() + _ANSWER_BITS - self.shape.width.bit_length(), 0)
+        node = candidate.distance, home_bits(candidate.distance, self._known())
+        return next_point(claims, asked, node, radius + 1, guess)
 
-    def _claims(self, radius: int) -> list[Claim]:
-        """Return the claims of the nodes near the target; others do not know it well enough."""
-        return [c.claim for c in self._candidates if c.claim is not None and c.distance <= radius]
+    def _claims(self, radius: int) -> list[Span]:
+        """Return the credible claims of the nodes near the target."""
+        known = self._known()
+        near = [c for c in self._candidates if c.distance <= radius]
+        return [claimed for c in near for claimed in c.claims if is_credible(claimed, c.distance, known)]
+
+    def _known(self) -> list[int]:
+        return [c.distance for c in self._candidates]
 
     def _reach(self) -> int:
         """Return the distance of the last of the closest nodes that have not failed; any, while there are too few."""
@@ -268,21 +314,24 @@ class Lookup:
         return known[self.shape.width - 1] if len(known) >= self.shape.width else _FARTHEST - 1
 
     def _beyond(self) -> list[Candidate]:
-        """Return the next node behind the closest, if something near the target is unexplored although all of the
-        closest have answered. A few such nodes are asked at most."""
+        """Return a node that can tell of it, if something near the target is unexplored although all of the closest
+        have answered: one behind them, or else one that was asked about something else. A few are asked at most."""
         radius = self._reach()
-        if self._extra == _MAX_EXTRA or first_gap(self._claims(radius), radius, 1) is None:
-            return []
-        fresh = next((c for c in self._candidates if c.state is State.NEW), None)
-        if fresh is None:
+        gap = first_gap(self._claims(radius), (0, radius + 1))
+        if gap is None or self._extra == self.shape.width // _EXTRA_SHARE:
             return []
         self._extra += 1
-        return [fresh]
+        known = self._known()
+        local = [c for c in self._candidates if is_credible((gap, gap + 1), c.distance, known)]
+        new = (c for c in local if c.state is State.NEW)
+        again = (c for c in local if _may_be_asked_again(c, gap))
+        candidate = next(new, None) or next(again, None)
+        return [candidate] if candidate is not None else []
 
     def _close(self, ask: Ask, state: State) -> Candidate | None:
         candidate = self._by_id.get(ask.record.node_id)
-        if candidate is None or candidate.state is not State.ASKED:
+        if candidate is None or candidate.state not in _OPEN:
             return None
-        candidate.state = state
+        candidate.state = state if candidate.state is State.ASKED else State.ANSWERED
         self._open.remove(candidate)
         return candidate

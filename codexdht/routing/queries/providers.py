@@ -7,6 +7,8 @@ from codexdht.records import SignedPeerRecord
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.query import Appraise, Ask
 
+_OPEN_WIDTHS = 2
+
 
 class FindProviders:
     """A lookup, and beside it GET_PROVIDERS to each node near the key as soon as the lookup has it.
@@ -112,7 +114,8 @@ class FindProviders:
         """Go on: what is found later still teaches the routing table."""
 
     def _next_gets(self, now: float) -> list[Ask]:
-        room = self.width - sum(time > now for time in self._open.values())
+        holding = sum(time > now for time in self._open.values())
+        room = min(self.width - holding, _OPEN_WIDTHS * self.width - len(self._open))
         near = self.lookup.window(self.width if self._told else self.lookup.shape.alpha)
         asks = [Ask(r, Kind.GET_PROVIDERS, self.target) for r in near if r.node_id not in self._asked]
         asks = asks[: max(room, 0)]

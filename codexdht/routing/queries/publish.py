@@ -26,7 +26,7 @@ class Publish:
     of it (the distance at which neighbours share nodes), or up to four times when that served nobody else. Those
     nodes are all live ones within some radius of the lookup's target, so every following key whose own k closest lie
     within that radius is served without a lookup. A record leaves as soon as its place is certain: for the key of the
-    lookup while it still runs, once the α closest nodes have all answered.
+    lookup while it still runs.
 
     `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys
     leave at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by
@@ -143,8 +143,7 @@ class Publish:
             self._early = set()
             self._lookup = self._make_lookup(key, self._lookup_width(key), now)
         asks = self._lookup.next(now)
-        if self._lookup.settled(now):
-            asks += self._certain(self._lookup)
+        asks += self._certain(self._lookup, now)
         if self._lookup.done:
             self._spread(self._lookup)
             self._lookup = None
@@ -159,10 +158,10 @@ class Publish:
         gap = int.from_bytes(self._keys[self._next], "big") ^ int.from_bytes(key, "big")
         return self._breadth * self._width if gap < self._reach else self._width
 
-    def _certain(self, lookup: Lookup) -> list[Ask]:
-        """Return the sends to nodes that have answered and have a place among the k closest to the lookup's key."""
-        alive = {record.node_id for record in lookup.window(self._width)}
-        return self._sends(lookup.target, [r for r in lookup.closest() if r.node_id in alive])
+    def _certain(self, lookup: Lookup, now: float) -> list[Ask]:
+        """Return the sends to nodes that are certain to be among the k closest to the lookup's key."""
+        near = {record.node_id for record in lookup.window(self._width)}
+        return self._sends(lookup.target, [r for r in lookup.certain(now) if r.node_id in near])
 
     def _sends(self, key: bytes, records: list[SignedPeerRecord]) -> list[Ask]:
         fresh = [record for record in records if record.node_id not in self._early]
@@ -230,14 +229,16 @@ def _distance_to(key: bytes) -> Callable[[SignedPeerRecord], int]:
 
 
 def _is_within(key: bytes, center: bytes, known: list[SignedPeerRecord], width: int, radius: int) -> bool:
-    """Tell whether the `width` nodes closest to key are sure to be among those known, which are all within radius of
-    center.
+    """Tell whether the `width` nodes closest to key are sure to be among those known, which are all that live within
+    radius of center.
 
     A node at distance d from key is at (center XOR key) XOR d from center, which is below 2^max(bit lengths of both).
     """
     if radius >= 1 << 256:
         return True
     distances = sorted(map(_distance_to(key), known))[:width]
+    if len(distances) < width:
+        return False
     shift = int.from_bytes(key, "big") ^ int.from_bytes(center, "big")
     reach = max(distances[-1].bit_length(), shift.bit_length())
-    return len(distances) == width and 1 << reach <= radius
+    return 1 << reach <= radius
