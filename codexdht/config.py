@@ -116,7 +116,7 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 class Config:
     """A validated configuration: the sections, and what follows from them."""
 
-    def __init__(self, sections: Sections, source: str) -> None:
+    def __init__(self, sections: Sections, source: str, verify: bool) -> None:
         """Raises ConfigError, naming source, when an address or a record in it does not hold."""
         self.node = sections.node
         self.network = sections.network
@@ -124,7 +124,9 @@ class Config:
         self.log = sections.log
         self._source = source
         self.listen: list[Endpoint] = [self._listen(text) for text in self.network.listen]
-        self.bootstrap: list[SignedPeerRecord] = [self._bootstrap(uri) for uri in self.network.bootstrap]
+        self.bootstrap: list[SignedPeerRecord] = [
+            self._bootstrap(uri, verify) for uri in self.network.bootstrap
+        ]
         self.ip_versions: IpVersions = frozenset(map(ip_version, self.listen))
         self._check_listen()
         self._check_reach()
@@ -179,9 +181,9 @@ class Config:
         except ConfigError as error:
             raise ConfigError(f"{self._source}: network.listen: {error}") from None
 
-    def _bootstrap(self, uri: str) -> SignedPeerRecord:
+    def _bootstrap(self, uri: str, verify: bool) -> SignedPeerRecord:
         try:
-            record = record_from_uri(uri)
+            record = record_from_uri(uri, verified=not verify)
         except InvalidRecord as error:
             raise ConfigError(f"{self._source}: network.bootstrap: found {uri[:24]!r}…: {error}") from None
         if record.endpoint is None:
@@ -189,8 +191,13 @@ class Config:
         return record
 
 
-def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+def load_config(
+    path: Path | None = None, environ: Mapping[str, str] = os.environ, *, verify: bool = True
+) -> Config:
     """Return the configuration in a file (default: $CODEXDHT_CONFIG, else config/codexdht.toml) and the environment.
+
+    verify: check the signatures of the bootstrap records. Actors that make no use of them leave that to routing, as it
+    takes libsecp256k1's tables, 1 MB in each.
 
     Raises ConfigError: one line with file or variable, key, what was found and what is expected.
     """
@@ -202,7 +209,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
         sections = msgspec.convert(values, Sections, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), values, sources, str(file))) from None
-    return Config(sections, str(file))
+    return Config(sections, str(file), verify)
 
 
 def _check_shared(values: dict[str, Any], sources: dict[str, str], file: Path) -> None:

@@ -42,7 +42,7 @@ def run_actor(actor: Actor, shell: Shell, number: int = 0) -> int:
     started = time.monotonic()
     name = process_name(actor, number)
     try:
-        config = load_config(environ=os.environ)
+        config = load_config(environ=os.environ, verify=actor is Actor.ROUTING)
         set_up_logging(name, config.log.level, config.log.format, config.log_dir)
         _log_crashes(started)
         with _locked(config.run_dir, name):
@@ -74,7 +74,7 @@ def _run(actor: Actor, config: Config, shell: Shell, place: Place) -> None:
     gc.collect()
     gc.freeze()
     log.info("started pid=%d", os.getpid())
-    reactor.run(on_hangup=lambda: set_level(load_config(environ=os.environ).log.level))
+    reactor.run(on_hangup=lambda: set_level(load_config(environ=os.environ, verify=False).log.level))
     context.term()
     log.info("stopped")
 

@@ -114,15 +114,16 @@ def record_to_uri(encoded: bytes) -> str:
     return _URI_PREFIX + base64.urlsafe_b64encode(encoded).rstrip(b"=").decode()
 
 
-def record_from_uri(uri: str) -> SignedPeerRecord:
-    """Return the record in a spr:… text, verified. Raises InvalidRecord, saying what is wrong with it."""
+def record_from_uri(uri: str, *, verified: bool = False) -> SignedPeerRecord:
+    """Return the record in a spr:… text. Raises InvalidRecord, saying what is wrong with it. `verified`: as for
+    `decode_record`."""
     if not uri.startswith(_URI_PREFIX):
         raise InvalidRecord(f"a record's text starts with {_URI_PREFIX!r}, this one with {uri[:8]!r}")
     text = uri.removeprefix(_URI_PREFIX)
     if not _URL_SAFE.fullmatch(text):
         raise InvalidRecord("a record's text is URL-safe base64 without padding")
     try:
-        return decode_record(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return decode_record(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), verified=verified)
     except binascii.Error:
         raise InvalidRecord(
             "a record's text is URL-safe base64 without padding; this one is truncated"
