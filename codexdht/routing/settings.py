@@ -56,8 +56,11 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     alpha: Annotated[int, Meta(ge=1, le=16)] = 3
     """Requests of one query that hold a place."""
-    query_calls: Annotated[int, Meta(ge=1, le=64)] = 12
-    """Requests of one query in flight, slow ones included."""
+    alpha_last: Annotated[int, Meta(ge=1, le=64)] = 16
+    """The same once the α closest nodes have answered: what is left then is to hear the others among the k closest,
+    which one after the other takes longer than a user waits."""
+    query_calls: Annotated[int, Meta(ge=1, le=64)] = 24
+    """Requests of one query in flight, slow ones included; right after an outage most of them are to dead nodes."""
     hedge_min: Seconds = 0.05
     """Shortest time for which a request holds its place."""
     hedge_max: Seconds = 0.5

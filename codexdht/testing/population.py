@@ -89,6 +89,7 @@ def _fill(world: World, node: Node, known: list[_Identity]) -> None:
     settings = world.settings.routing
     own = node.interfaces[0].number
     random = world.entropy.random
+    jitter = world.network.weather.jitter
     for identity in known:
         endpoint = identity.record.endpoint
         if endpoint is None:
@@ -97,7 +98,9 @@ def _fill(world: World, node: Node, known: list[_Identity]) -> None:
             identity.record, identity.number, network_of(endpoint[0], settings.ip_limits), world.now - _DAY
         )
         other = identity.node.interfaces[0].number if identity.node else identity.number & 0xFFFF
-        entry.answered(2 * world.network.latency.between(own, other), world.now - 600 * random())
+        rtt = 2 * world.network.latency.between(own, other)
+        entry.answered(rtt, world.now - 600 * random())
+        entry.rtt_var = jitter / 4 * rtt  # one answer teaches little of how they vary, but there were many
         node.routing.table.restore(entry)
 
 

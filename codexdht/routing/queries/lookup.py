@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable
 from enum import IntEnum
+from itertools import islice
 from operator import attrgetter
 
 from codexdht.messages.discv5 import Kind
@@ -48,12 +49,24 @@ class Candidate:
     it was last asked about; named: how many nodes it has named then; reach: how far the farthest of them is from that
     point; claims: what follows from its answers."""
 
-    __slots__ = ("about", "claims", "distance", "due", "given_up", "named", "reach", "record", "state")
+    __slots__ = (
+        "about",
+        "claims",
+        "distance",
+        "due",
+        "given_up",
+        "named",
+        "reach",
+        "record",
+        "silent",
+        "state",
+    )
 
     def __init__(self, record: SignedPeerRecord, distance: int) -> None:
         self.record = record
         self.distance = distance
         self.state = State.NEW
+        self.silent = False
         self.due = 0.0
         self.given_up = 0.0
         self.about = 0
@@ -63,7 +76,9 @@ class Candidate:
 
 
 def _is_gone(candidate: Candidate, now: float) -> bool:
-    """Tell whether a node is not waited for any more."""
+    """Tell whether a node is not waited for any more, or need not be asked at all."""
+    if candidate.state is State.NEW:
+        return candidate.silent
     return candidate.state is State.FAILED or (candidate.state is State.ASKED and candidate.given_up <= now)
 
 
@@ -82,7 +97,10 @@ class Lookup:
     of.
 
     A node that does not answer within its expected time loses its place, so that the next one is asked at once; when
-    twice that time has passed, the lookup may end without it.
+    twice that time has passed, the lookup may end without it. Each that was lost in this way makes room for one more
+    (`_failed` counts those that are not open any more): where one node is gone, others are. And when the α closest have
+    answered, so that the closest are known, all others among them are asked at once. Before anybody has answered, a
+    lookup ends only when nobody can any more.
     """
 
     __slots__ = (
@@ -91,6 +109,7 @@ class Lookup:
         "_candidates",
         "_cut",
         "_extra",
+        "_failed",
         "_number",
         "_open",
         "_own_id",
@@ -106,6 +125,7 @@ class Lookup:
         self.asked = 0
         self._cut = _FARTHEST
         self._extra = 0
+        self._failed = 0
         self._number = int.from_bytes(target, "big")
         self._own_id = own_id
         self.shape = shape
@@ -134,7 +154,7 @@ class Lookup:
         if not fresh and not blocked:
             fresh = self._beyond()
         if not fresh and not blocked:
-            self.done = True
+            self.done = not self._open or bool(self._answered())
             return []
         room = self._room(now)
         if room <= 0 or not fresh:
@@ -170,10 +190,16 @@ class Lookup:
 
     def on_timeout(self, ask: Ask, _now: float) -> None:
         """A node has not answered."""
-        self._close(ask, State.FAILED)
+        self._failed += self._close(ask, State.FAILED) is not None
 
     def on_deadline(self, now: float) -> None:
         """Go on: what is found later still teaches the routing table."""
+
+    def doubt(self, node_id: bytes) -> None:
+        """A node has not answered something else that it was asked: it is not asked now, if it was not yet."""
+        candidate = self._by_id.get(node_id)
+        if candidate is not None:
+            candidate.silent = True
 
     # Results ------------------------------------------------------------------------------------------------------
 
@@ -186,9 +212,12 @@ class Lookup:
         known = self._by_id.get(node_id)
         return known.record if known is not None else None
 
-    def window(self, count: int) -> list[SignedPeerRecord]:
-        """Return the records of the closest nodes that have not failed."""
-        alive = (c.record for c in self._candidates if c.state is not State.FAILED)
+    def window(self, count: int, now: float | None = None) -> list[SignedPeerRecord]:
+        """Return the records of the closest nodes that have not failed and, at a time, are still waited for."""
+        if now is None:
+            alive = (c.record for c in self._candidates if c.state is not State.FAILED)
+        else:
+            alive = (c.record for c in self._candidates if not _is_gone(c, now))
         return [record for record, _ in zip(alive, range(count), strict=False)]
 
     def silent(self) -> list[SignedPeerRecord]:
@@ -263,8 +292,20 @@ class Lookup:
         return fresh, blocked
 
     def _room(self, now: float) -> int:
+        """Return how many more may be asked."""
         holding = sum(candidate.due > now for candidate in self._open)
-        return min(self.shape.alpha - holding, self.shape.limit - len(self._open))
+        places = self.shape.alpha + self._failed + len(self._open) - holding
+        if self._is_near(now):
+            places = max(places, self.shape.last)
+        return min(places - holding, self.shape.limit - len(self._open))
+
+    def _is_near(self, now: float) -> bool:
+        """Tell whether the α closest of those who answer in time have answered."""
+        timely = (
+            c for c in self._candidates if not (_is_gone(c, now) or (c.state is State.ASKED and c.due <= now))
+        )
+        closest = list(islice(timely, self.shape.alpha))
+        return bool(closest) and all(c.state in _ALIVE for c in closest)
 
     def _most_useful(self, fresh: list[Candidate], now: float) -> list[Candidate]:
         """Order by log-distance, and among equals the reliable before the unreliable."""

@@ -11,7 +11,8 @@ _OPEN_WIDTHS = 2
 
 
 class FindProviders:
-    """A lookup, and beside it GET_PROVIDERS to each node near the key as soon as the lookup has it.
+    """A lookup, and beside it GET_PROVIDERS to each node near the key as soon as the lookup has it. A node that
+    does not answer that need not be asked for nodes either.
 
     `_asked` holds the ids of the nodes asked for providers, `_open` those of them that have not answered, with the time
     until which they are waited for. The α closest known nodes are asked at once, the others among the k closest
@@ -70,6 +71,9 @@ class FindProviders:
         """Return what to send now."""
         if self.done:
             return []
+        for node_id, until in self._open.items():
+            if until <= now:
+                self.lookup.doubt(node_id)
         asks = self.lookup.next(now)
         asks += self._next_gets(now)
         if not asks and self._is_enough(now):
@@ -107,6 +111,7 @@ class FindProviders:
         """A node has not answered."""
         if ask.kind == Kind.GET_PROVIDERS:
             self._open.pop(ask.record.node_id, None)
+            self.lookup.doubt(ask.record.node_id)
         else:
             self.lookup.on_timeout(ask, now)
 
@@ -116,7 +121,7 @@ class FindProviders:
     def _next_gets(self, now: float) -> list[Ask]:
         holding = sum(time > now for time in self._open.values())
         room = min(self.width - holding, _OPEN_WIDTHS * self.width - len(self._open))
-        near = self.lookup.window(self.width if self._told else self.lookup.shape.alpha)
+        near = self.lookup.window(self.width if self._told else self.lookup.shape.alpha, now)
         asks = [Ask(r, Kind.GET_PROVIDERS, self.target) for r in near if r.node_id not in self._asked]
         asks = asks[: max(room, 0)]
         for ask in asks:
@@ -127,8 +132,9 @@ class FindProviders:
 
     def _is_enough(self, now: float) -> bool:
         waiting = any(time > now for time in self._open.values())
-        near = self.lookup.window(self.width)
         if self.lookup.done and not waiting and not self.awaits_store:
+            near = self.lookup.window(self.width)
             return bool(self._found) or not self._open or 4 * self._answered >= 3 * len(near)
+        near = self.lookup.window(self.width, now)
         asked = all(record.node_id in self._asked for record in near)
         return bool(self._found) and self._told and asked and 2 * self._answered >= len(near)

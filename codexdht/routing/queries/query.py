@@ -32,11 +32,12 @@ class Ask(NamedTuple):
 
 class Shape(NamedTuple):
     """Sizes of a lookup. width: how many live nodes it looks for (k); alpha: requests that hold a place; limit:
-    requests in flight, slow ones included."""
+    requests in flight, slow ones included; last: requests that hold a place once the α closest have answered."""
 
     width: int
     alpha: int
     limit: int
+    last: int = 1
 
 
 class Query(Protocol):

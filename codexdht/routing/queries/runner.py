@@ -75,7 +75,7 @@ class QueryRunner:
         not answered us, or are failing, only where there are too few others."""
         settings = self._settings
         width = settings.bucket_size if width is None else width
-        shape = Shape(width, settings.alpha, settings.query_calls)
+        shape = Shape(width, settings.alpha, settings.query_calls, settings.alpha_last)
         lookup = kind(target, self._contacts.own_id, shape, self._contacts.appraise)
         table = self._contacts.table
         start = table.closest(target, width)
