@@ -17,6 +17,7 @@ from codexdht.messages.fields import (
     MAX_DATAGRAM,
     field_2,
     fields_2,
+    head_2,
     last_field_2,
     only_varint,
     pairs,
@@ -123,7 +124,7 @@ def decode_outer(plaintext: bytes) -> Outer:
         if 0 <= size < 128:
             if plaintext[at : at + 2] == FIELD_2_HEADS[size]:
                 return plaintext[0], plaintext[3:at], plaintext[at + 2 : -2], mode == _CLIENT_MODE
-        elif size > 128 and plaintext[at : at + 3] == _head_2(size - 1):
+        elif size > 128 and plaintext[at : at + 3] == head_2(size - 1):
             return plaintext[0], plaintext[3:at], plaintext[at + 3 : -2], mode == _CLIENT_MODE
     return _decode_any_outer(plaintext)
 
