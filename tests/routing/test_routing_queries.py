@@ -374,6 +374,18 @@ def test_silent_nodes_that_may_live_get_the_record_too() -> None:
     assert unlucky in job.receivers(run, key)
 
 
+def test_silent_nodes_take_the_places_of_missing_ones() -> None:
+    """Where few nodes answer in time, a record goes to k nodes all the same, if they may well be alive."""
+    world = World(seeded(14), 20)
+    key = world.entropy.randbytes(32)
+    prompt = set(world.closest(key)[:4])
+    world.delay = lambda i: 0.03 if i in prompt else 0.9
+    job = Publishing(world, [key])
+    job.query._may_live = lambda node_id: True
+    run = drive(job.query, world)
+    assert set(job.receivers(run, key)) >= set(world.closest(key))
+
+
 def test_publishing_nothing_and_publishing_to_nobody_end() -> None:
     """No keys: done at once. No nodes: every key is published to nobody."""
     world = World(seeded(13), 3, 1.0)

@@ -191,13 +191,14 @@ class Publish:
     def _receivers(
         self, key: bytes, known: list[SignedPeerRecord], silent: list[SignedPeerRecord], sent: set[bytes]
     ) -> list[SignedPeerRecord]:
-        """Return the k nodes closest to key that have answered and, among them, those that may have been unlucky;
-        without the nodes that the record was sent to."""
+        """Return the k nodes closest to key that have answered and, among them or in place of missing ones, those that
+        may have been unlucky; without the nodes that the record was sent to. If nobody answered, we are cut off."""
         distance = _distance_to(key)
         closest = sorted(known, key=distance)[: self._width]
         if closest:
-            farthest = distance(closest[-1])
-            closest += [record for record in silent if distance(record) < farthest]
+            farthest, missing = distance(closest[-1]), self._width - len(closest)
+            unlucky = enumerate(sorted(silent, key=distance))
+            closest += [record for i, record in unlucky if i < missing or distance(record) < farthest]
         return [record for record in closest if record.node_id not in sent]
 
     # Sending ------------------------------------------------------------------------------------------------------
