@@ -28,6 +28,9 @@ class Publish:
     within that radius is served without a lookup. A record leaves as soon as its place is certain: for the key of the
     lookup while it still runs.
 
+    The lookup is left alone until it has heard something, or the time comes at which it wants to be looked at
+    (`_look_at`): nearly all calls of `next` come from records that have left.
+
     `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys
     leave at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by
     key: sends in flight, and one for a key that is looked up or waits in `_ready`; a key that leaves it is published.
@@ -39,6 +42,7 @@ class Publish:
         "_early",
         "_keys",
         "_left",
+        "_look_at",
         "_lookup",
         "_make_lookup",
         "_may_live",
@@ -81,6 +85,7 @@ class Publish:
         self._next = 0
         self._breadth = _BREADTH
         self._lookup: Lookup | None = None
+        self._look_at: float | None = None
         self._early: set[bytes] = set()
         self._ready: deque[tuple[bytes, list[SignedPeerRecord]]] = deque()
         self._left: dict[bytes, int] = {}
@@ -102,15 +107,15 @@ class Publish:
         times = [now + max(1 - self._tokens, 0.0) / self._rate] if self._ready else []
         if self._may_look_up():
             times.append(now)
-        lookup = self._lookup.wake(now) if self._lookup is not None else None
-        if lookup is not None:
-            times.append(lookup)
+        if self._look_at is not None:
+            times.append(max(self._look_at, now))
         return min(times, default=None)
 
     def on_records(self, ask: Ask, records: list[SignedPeerRecord], now: float) -> None:
         """Take the nodes that a node told us of."""
         if self._lookup is not None and ask.key == self._lookup.target:
             self._lookup.on_records(ask, records, now)
+            self._look_at = now
 
     def on_answer(self, ask: Ask, now: float) -> None:
         """A record has left, or a node has answered."""
@@ -119,6 +124,7 @@ class Publish:
             self._settle_one(ask.key, now)
         elif self._lookup is not None and ask.key == self._lookup.target:
             self._lookup.on_answer(ask, now)
+            self._look_at = now
 
     def on_timeout(self, ask: Ask, now: float) -> None:
         """A record could not be sent, or a node has not answered."""
@@ -127,6 +133,7 @@ class Publish:
             self._settle_one(ask.key, now)
         elif self._lookup is not None and ask.key == self._lookup.target:
             self._lookup.on_timeout(ask, now)
+            self._look_at = now
 
     def on_deadline(self, now: float) -> None:
         """Go on: the user has been told that it is not complete."""
@@ -134,20 +141,28 @@ class Publish:
     # Finding nodes ------------------------------------------------------------------------------------------------
 
     def _search(self, now: float) -> list[Ask]:
-        if self._lookup is None:
+        lookup = self._lookup
+        if lookup is None:
             if not self._may_look_up():
                 return []
-            key = self._keys[self._next]
-            self._next += 1
-            self._left[key] = 1
-            self._early = set()
-            self._lookup = self._make_lookup(key, self._lookup_width(key), now)
-        asks = self._lookup.next(now)
-        asks += self._certain(self._lookup, now)
-        if self._lookup.done:
-            self._spread(self._lookup)
+            lookup = self._begin_lookup(now)
+        if self._look_at is None or now < self._look_at:
+            return []
+        asks = lookup.next(now) + self._certain(lookup, now)
+        self._look_at = lookup.wake(now)
+        if lookup.done:
+            self._spread(lookup)
             self._lookup = None
         return asks
+
+    def _begin_lookup(self, now: float) -> Lookup:
+        key = self._keys[self._next]
+        self._next += 1
+        self._left[key] = 1
+        self._early = set()
+        self._lookup = self._make_lookup(key, self._lookup_width(key), now)
+        self._look_at = now
+        return self._lookup
 
     def _may_look_up(self) -> bool:
         return self._lookup is None and self._next < len(self._keys) and len(self._ready) <= _AHEAD
