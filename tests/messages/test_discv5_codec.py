@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -64,12 +65,18 @@ def test_short_way_agrees_with_protobuf(
 def test_short_bodies_agree_with_protobuf(
     seq: int, protocol: bytes, content: bytes, at: int, byte: int
 ) -> None:
-    """So do the bodies that are read without protobuf: PING, TALK_REQ, ADD_PROVIDER."""
+    """So do the bodies that are read without protobuf; PONG, whose fields lie deeper, is below."""
     talk, add = TalkRequest(protocol, content), AddProvider(protocol[:1] * 32, content)
     for decode, message, body in (
         (discv5.decode_ping, pb.Ping, discv5.encode_ping(seq)),
         (discv5.decode_talk_request, pb.TalkRequest, discv5.encode_talk_request(talk)),
         (discv5.decode_add_provider, pb.AddProvider, discv5.encode_add_provider(add)),
+        (
+            decode_records,
+            pb.Records,
+            discv5.encode_records(seq % 200, [content, protocol, content + content]),
+        ),
+        (decode_distances, pb.FindNode, discv5.encode_find_node([seq % 257, at, byte])),
     ):
         data = bytearray(body)
         data[at % len(data)] = byte
@@ -80,6 +87,30 @@ def test_short_bodies_agree_with_protobuf(
             assert read == "bad body"
         else:
             assert read == "bad body" or (list(read) if isinstance(read, tuple) else [read]) == meant
+
+
+def decode_records(body: bytes) -> tuple[Any, ...]:
+    """As protobuf lists fields: without a list that is empty."""
+    total, found = discv5.decode_records(body)
+    return (total, found) if found else (total,)
+
+
+def decode_distances(body: bytes) -> tuple[Any, ...]:
+    """The same, and in bytes."""
+    distances = [distance.to_bytes(2, "big") for distance in discv5.decode_find_node(body)]
+    return (distances,) if distances else ()
+
+
+@given(seqs, hosts, st.integers(0, 65535), st.integers(0, 60), st.integers(0, 255))
+def test_short_pong_agrees_with_protobuf(seq: int, host: str, port: int, at: int, byte: int) -> None:
+    """A PONG with one byte changed says what it says in protobuf."""
+    data = bytearray(discv5.encode_pong(Pong(seq, host, port)))
+    data[at % len(data)] = byte
+    read = outcome(discv5.decode_pong, bytes(data))
+    if isinstance(read, Pong):
+        message = pb.Pong.FromString(bytes(data))
+        meant = message.spr_seq, ip_address(message.ip.address), int.from_bytes(message.port, "big")
+        assert (read.seq, ip_address(read.host), read.port) == meant
 
 
 def outcome(decode: Callable[[bytes], Any], data: bytes) -> Any:
