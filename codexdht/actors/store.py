@@ -10,6 +10,7 @@ import zmq
 from codexdht.actors.disk import DiskThread
 from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
+from codexdht.actors.storecheck import check_in_child
 from codexdht.config import Config
 from codexdht.entropy import SystemEntropy
 from codexdht.messages.machine import Machine
@@ -27,7 +28,7 @@ def shell(
 ) -> tuple[Machine, Callable[[Reactor], None]]:
     """Open the store below the data directory and make its machine. Raises StoreError."""
     disk = DiskThread()
-    backend = WriteBuffer(open_lmdb(config.data_dir / STORE_DIR, config.store, disk.submit))
+    backend = WriteBuffer(open_lmdb(config.data_dir / STORE_DIR, config.store, disk.submit, check_in_child))
 
     def attach(reactor: Reactor) -> None:
         disk.attach(reactor.poller)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, Protocol
 
-from codexdht.errors import StorageFull
+from codexdht.errors import StorageFull, StoreError
 
 Row = tuple[bytes, bytes]
 
@@ -33,6 +33,14 @@ PREFIX: Final = 4
 PAIRS: Final = {Table.BY_EXPIRY: 40}
 """Tables whose keys are a 4-byte prefix, that many rows share, and so many bytes more; their values are empty, and
 most rows are put behind all others. A backend may keep the prefix once."""
+
+
+ADVICE: Final = "move it away and start again with an empty store, or put back a copy of it"
+
+
+def damaged(what: str) -> StoreError:
+    """Return the error of a store whose rows contradict each other: no node should go on with it."""
+    return StoreError(f"the store is damaged: {what}; {ADVICE}")
 
 
 class NoRoom(StorageFull):

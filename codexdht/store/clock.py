@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from codexdht.errors import StoreError
+from codexdht.store.backend import damaged
 
 _SAVED: Final = struct.Struct(">dd")
 
@@ -27,7 +27,7 @@ class StoreClock:
         self._is_set = False
         if saved is not None:
             if len(saved) != _SAVED.size:
-                raise StoreError("the store is damaged: its clock is unreadable")
+                raise damaged("its clock is unreadable")
             self._latest, self.lead = _SAVED.unpack(saved)
 
     def set(self, offset: float, now: float) -> float:

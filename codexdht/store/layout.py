@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from codexdht.store.backend import Backend, Row, Table
+from codexdht.store.backend import Backend, Row, Table, damaged
 
 LAYOUT: Final = 3
 LAYOUT_ROW: Final = b"layout"
@@ -145,16 +145,17 @@ class Entries:
         return entry
 
     def remove(self, key: bytes, number: bytes) -> None:
-        """Remove an entry if it exists."""
+        """Remove an entry. Raises StoreError when an index led to one that does not exist: it would do so for ever."""
         backend, row = self._backend, key + number
         value = backend.get(Table.ENTRIES, row)
-        if value is not None:
-            self.count -= 1
-            backend.delete(Table.ENTRIES, row)
-            backend.delete(Table.BY_PEER, number + key)
-            backend.delete(Table.BY_EXPIRY, expiry_row(row, value))
-            if len(value) > 8:
-                self._count_source(value[8:], -1)
+        if value is None:
+            raise damaged("a record is missing that an index names")
+        self.count -= 1
+        backend.delete(Table.ENTRIES, row)
+        backend.delete(Table.BY_PEER, number + key)
+        backend.delete(Table.BY_EXPIRY, expiry_row(row, value))
+        if len(value) > 8:
+            self._count_source(value[8:], -1)
 
     def has_any(self, number: bytes) -> bool:
         """Tell whether a peer has entries."""

@@ -10,8 +10,8 @@ Threads. LMDB wants a write transaction ended by the thread that began it; rows 
 done by `submit`, which for a node is a thread of its own: it waits for the disk, and leaves the interpreter to others.
 
 Damage. A page that the disk has garbled can bring LMDB down, and with it the process. A truncated file is
-noticed before it is read; everything else is looked for after the third crash in a row, because the walk through a file
-takes 20 ms a megabyte.
+noticed before it is read; everything else is looked for by `check` after the third crash in a row, because the walk
+through a file takes 20 ms a megabyte and more.
 
 Room. The map is larger than what the store may use (`max_bytes`) by a reserve, because deleting needs new pages, too. A
 snapshot held for long by another process (a backup) can use that reserve up; then, as on a full disk, NoRoom is
@@ -32,7 +32,7 @@ import lmdb
 import lmdb.verify
 
 from codexdht.errors import StoreError
-from codexdht.store.backend import PAIRS, PREFIX, NoRoom, Row, Table
+from codexdht.store.backend import ADVICE, PAIRS, PREFIX, NoRoom, Row, Table
 from codexdht.store.files import Owner
 from codexdht.store.settings import StoreSettings
 
@@ -42,11 +42,12 @@ _MIN_RESERVE: Final = 8 * 1024 * 1024
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _NAMES: Final = {Table.BY_PEER: "by_peer_3", Table.BY_EXPIRY: "by_expiry_3"}
 _OLD_TABLES: Final = (b"by_peer", b"by_expiry", b"by_peer_2", b"by_expiry_2")
-_ADVICE: Final = "move it away and start again with an empty store, or put back a copy of it"
 
 
 Submit = Callable[[Callable[[], Any]], "Future[Any]"]
 """Has another thread, always the same one, do something."""
+Check = Callable[[Path], list[str]]
+"""Returns what is wrong with the store in a directory."""
 
 
 def do_here(work: Callable[[], Any]) -> Future[Any]:
@@ -59,12 +60,22 @@ def do_here(work: Callable[[], Any]) -> Future[Any]:
     return future
 
 
+class OlderLayout(StoreError):
+    """The store cannot be read without being written to."""
+
+
 class LmdbBackend:
     """See `Backend`. At most one of `_writer` and `_reader`, the open transactions, is not None; `_committing` is the
     one before, being finished."""
 
     def __init__(
-        self, path: Path, map_size: int, *, read_only: bool = False, submit: Submit = do_here
+        self,
+        path: Path,
+        map_size: int,
+        *,
+        read_only: bool = False,
+        submit: Submit = do_here,
+        check: Check | None = None,
     ) -> None:
         """Open the environment in a directory, which is made if it is missing (unless read_only).
 
@@ -74,6 +85,7 @@ class LmdbBackend:
         self.map_size = map_size
         self._read_only = read_only
         self._submit = submit
+        self._check = check or check_structure
         self._paired = [table in PAIRS for table in Table]
         self._owner = None if read_only else Owner(path)
         self._writer: lmdb.Transaction[bytes] | None = None
@@ -107,9 +119,9 @@ class LmdbBackend:
     def _check_after_crashes(self, owner: Owner) -> None:
         """Walk through the file when several owners in a row have crashed: a damaged page may be why."""
         if owner.unclean_ends >= _CRASHES and (self.path / DATA_FILE).is_file():
-            problems = check_structure(self.path)
+            problems = self._check(self.path)
             if problems:
-                raise StoreError(f"{self.path / DATA_FILE} is damaged: {problems[0]}; {_ADVICE}")
+                raise StoreError(f"{self.path / DATA_FILE} is damaged: {problems[0]}; {ADVICE}")
             owner.forgive()
         owner.begin()
 
@@ -124,7 +136,7 @@ class LmdbBackend:
         size = self.file_bytes()
         if 0 < size < expected:
             raise StoreError(
-                f"{self.path / DATA_FILE} is damaged: it has {size} bytes of {expected}; {_ADVICE}"
+                f"{self.path / DATA_FILE} is damaged: it has {size} bytes of {expected}; {ADVICE}"
             )
 
     def get(self, table: Table, key: bytes) -> bytes | None:
@@ -304,12 +316,12 @@ class LmdbBackend:
         if isinstance(error, lmdb.VersionMismatchError):
             raise StoreError(f"{self.path / DATA_FILE} was written by another version of LMDB") from None
         if self._read_only and isinstance(error, lmdb.NotFoundError):
-            raise StoreError(
+            raise OlderLayout(
                 f"the store in {self.path} has an older layout: a node that starts on it will bring it up to date"
             ) from None
         if error.code in (errno.ENOENT, errno.EACCES, errno.EPERM):
             raise StoreError(f"cannot open the store in {self.path}: {error}") from None
-        raise StoreError(f"{self.path / DATA_FILE} is damaged ({error}); {_ADVICE}") from None
+        raise StoreError(f"{self.path / DATA_FILE} is damaged ({error}); {ADVICE}") from None
 
 
 def _pairs(cursor: lmdb.Cursor[bytes], start: bytes, end: bytes, size: int) -> Iterator[Row]:
@@ -344,10 +356,12 @@ def check_structure(path: Path) -> list[str]:
     return problems if after.st_mtime_ns == before.st_mtime_ns else []
 
 
-def open_lmdb(path: Path | str, settings: StoreSettings, submit: Submit = do_here) -> LmdbBackend:
+def open_lmdb(
+    path: Path | str, settings: StoreSettings, submit: Submit = do_here, check: Check | None = None
+) -> LmdbBackend:
     """Open the tables for writing, with room for settings.max_bytes and a reserve. Raises StoreError."""
     limit = settings.max_bytes
-    return LmdbBackend(Path(path), limit + max(_MIN_RESERVE, limit // 16), submit=submit)
+    return LmdbBackend(Path(path), limit + max(_MIN_RESERVE, limit // 16), submit=submit, check=check)
 
 
 def open_readonly(path: Path | str) -> LmdbBackend:

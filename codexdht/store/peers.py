@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from codexdht.errors import StoreError
-from codexdht.store.backend import Backend, NoRoom, Table
+from codexdht.store.backend import Backend, NoRoom, Table, damaged
 from codexdht.store.layout import NEXT_NUMBER_ROW, NUMBER_SIZE
 
 _NODE_ID: Final = 32
@@ -57,7 +56,7 @@ class Peers:
         if peer is None:
             value = self._backend.get(Table.RECORDS, number)
             if value is None:
-                raise StoreError("the store is damaged: the record of a provider is missing")
+                raise damaged("the record of a provider is missing")
             return self._keep(decode_peer(number, value))
         self._known.move_to_end(number)
         return peer

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from codexdht.store.answers import AnswerCache
-from codexdht.store.backend import Backend
+from codexdht.store.backend import Backend, damaged
 from codexdht.store.layout import Entries, Entry
 from codexdht.store.peers import Peer, Peers
 from codexdht.store.rules import Order, Outcome, View, Views, compare_seq, is_replaceable
@@ -107,6 +107,8 @@ class Providers:
         for key, number in expired:
             self._drop(key, number)
         self._drop_peers(dict.fromkeys(number for _, number in expired))
+        if expired and self._entries.expired(time, 1) == expired[:1]:
+            raise damaged("a record has another expiry than an index says")
         self._next_expiry = self._entries.next_expiry()
         return len(expired)
 

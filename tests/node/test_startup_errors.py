@@ -113,6 +113,26 @@ def test_a_data_directory_in_use_is_said(folder: Path) -> None:
     assert first.returncode == 0
 
 
+def test_a_damaged_store_is_said_after_three_crashes(folder: Path) -> None:
+    """Not at once, because the check takes long; then with what is wrong and what to do, and without a restart."""
+    environ = environment(folder)
+    with subprocess.Popen(
+        [sys.executable, "-m", "codexdht.actors", "store"], env=environ, stderr=subprocess.PIPE
+    ) as store:
+        assert b"started" in store.stderr.readline()
+        store.terminate()
+    data = folder / "node" / "store" / "data.mdb"
+    whole = data.read_bytes()
+    (data.parent / "owner.lock").write_bytes(b"xxx")
+    data.write_bytes(whole[: 2 * 4096] + b"".join(b"\x5a" * 16 + page for page in _pages(whole[2 * 4096 :])))
+    assert_refused("store", environ, "data.mdb is damaged", "move it away")
+
+
+def _pages(pages: bytes) -> list[bytes]:
+    """Return pages without their heads."""
+    return [pages[start + 16 : start + 4096] for start in range(0, len(pages), 4096)]
+
+
 def test_a_run_directory_too_long_for_sockets_is_said(folder: Path) -> None:
     """ZeroMQ's own message would not say which setting to change."""
     assert_refused(

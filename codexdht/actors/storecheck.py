@@ -1,0 +1,58 @@
+"""`python -m codexdht.actors.storecheck DIRECTORY`: the check of a store, in a process that damage may bring down.
+
+After a few crashes in a row the store actor has its file checked before it opens it. Reading a garbled file can end a
+process by a signal, or never end; for the child that is an answer like any other.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+PROGRAM: Final = (sys.executable, "-m", "codexdht.actors.storecheck")
+_SECONDS: Final = 300
+"""A million records take 30 s."""
+
+
+def check_in_child(path: Path, program: Sequence[str] = PROGRAM, seconds: float = _SECONDS) -> list[str]:
+    """Return what is wrong with the store in a directory: what the child has found, or how it ended."""
+    import subprocess  # takes 1 MB, and is hardly ever needed
+
+    try:
+        child = subprocess.run(
+            [*program, str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [f"reading it does not end within {seconds:g} s"]
+    if child.returncode < 0:
+        return [f"reading it ends with {signal.Signals(-child.returncode).name}"]
+    if child.returncode > 0:
+        return [f"reading it ends with code {child.returncode}"]
+    return child.stdout.decode().splitlines()
+
+
+def main(path: str) -> int:
+    """Print the problems of a store, one a line. Returns 0 whether there are any or not."""
+    from codexdht.errors import StoreError
+    from codexdht.store.lmdb_backend import OlderLayout
+    from codexdht.store.verify import verify
+
+    try:
+        problems = verify(path).problems
+    except OlderLayout:  # its pages are sound, or it would have said so before
+        problems = []
+    except StoreError as error:
+        problems = [str(error)]
+    sys.stdout.writelines(f"{problem}\n" for problem in problems)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
