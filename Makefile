@@ -32,6 +32,8 @@ check: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,plot]'
 	$(BIN)/python -m benchmarks load wires whole peers
+	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.store --records 200000 --turnover 10
 
 profile: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
