@@ -274,7 +274,8 @@ class Lookup:
         self._by_id[record.node_id] = candidate
 
     def _scan(self, now: float) -> tuple[list[Candidate], bool]:
-        """Return the unasked nodes among the closest that are not given up, and whether an answer is outstanding."""
+        """Return the unasked nodes among the closest, and whether an answer is outstanding. A node that is late is
+        still waited for, but the next one is asked in its place already."""
         fresh: list[Candidate] = []
         blocked = False
         left = self.shape.width
@@ -286,6 +287,8 @@ class Lookup:
                 fresh.append(candidate)
             elif state in _OPEN and candidate.given_up > now:
                 blocked = True
+                if state is State.ASKED and candidate.due <= now:
+                    continue
             left -= 1
             if not left:
                 break
