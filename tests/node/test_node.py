@@ -109,7 +109,7 @@ def test_sigterm_saves_the_table_and_ends_every_process(start_node: Callable[...
     assert node.exit_code == 0
     again = start_node("b")
     table = eventually(again.client.table)
-    assert [entry.node_id for entry in table] == [neighbour.node_id]
+    assert [entry.record.node_id for entry in table] == [neighbour.node_id]
 
 
 def test_the_actors_end_when_supervisord_is_killed(start_node: Callable[..., Node]) -> None:
