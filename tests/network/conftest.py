@@ -40,6 +40,16 @@ class ForkedNode:
         while len(self.client.table()) < count:
             self.client.lookup(self.record.node_id)
 
+    def holds(self, key: bytes) -> bool:
+        """Tell whether a provider of a key is in its own store."""
+        return bool(self.client.get_providers_local(key).providers)
+
+    def find(self, key: bytes) -> list[bytes]:
+        """Return the records of a key's providers. On a busy machine all answers to one search may come too late; three
+        searches in vain are no accident."""
+        searches = (self.client.get_providers(key).providers for _ in range(3))
+        return next(([record.spr for record in found] for found in searches if found), [])
+
 
 class RealNetwork:
     """Nodes whose processes have one process group of their own, and threads to ask many of them at once."""
@@ -80,6 +90,12 @@ class RealNetwork:
         self.nodes.append(node)
         node.client.start()
         return node
+
+    def publish(self, provider: ForkedNode, key: bytes, holders: int) -> None:
+        """Publish a key, and again until so many others hold it: a busy machine may be too late to store it."""
+        others = [node for node in self.nodes if node is not provider]
+        while sum(node.holds(key) for node in others) < holders:
+            provider.client.add_provider(key)
 
     def kill(self, nodes: Iterable[ForkedNode]) -> None:
         """End all processes of these nodes with SIGKILL; returns when they are gone."""

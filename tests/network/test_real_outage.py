@@ -8,6 +8,8 @@ from typing import Any
 from codexdht.entropy import seeded
 
 NODES, KILLED, ASKERS = 20, 7, 2
+HOLDERS = KILLED + ASKERS + 1
+"""Nodes that must hold a key for one to be left; 16 do where the machine is not too busy."""
 
 
 def test_every_key_is_found_after_a_third_of_the_nodes_is_killed(network: Any) -> None:
@@ -20,8 +22,7 @@ def test_every_key_is_found_after_a_third_of_the_nodes_is_killed(network: Any) -
     entropy = seeded(1)
     providers = [*network.nodes, *network.nodes]
     keys = [entropy.randbytes(32) for _ in providers]
-    added = network.each(lambda node, key: node.client.add_provider(key), providers, keys)
-    assert min(result.nodes for result in added) > KILLED + ASKERS
+    network.each(lambda node, key: network.publish(node, key, HOLDERS), providers, keys)
 
     assert {os.getpgid(pid) for node in network.nodes for pid in node.pids} == {network.group}
     network.kill(network.nodes[:KILLED])
@@ -36,7 +37,5 @@ def test_every_key_is_found_after_a_third_of_the_nodes_is_killed(network: Any) -
     network.each(
         lambda asker, node: asker.client.remove_providers_local(node.record.peer_id), askers, expected
     )
-    found = network.each(lambda asker, key: asker.client.get_providers(key).providers, askers, wanted)
-    assert [[record.spr for record in records] for records in found] == [
-        [node.record.spr] for node in expected
-    ]
+    found = network.each(lambda asker, key: asker.find(key), askers, wanted)
+    assert found == [[node.record.spr] for node in expected]
