@@ -13,15 +13,17 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from codexdht.entropy import Entropy
 from codexdht.identity import PrivateKey, decode_public_key_unchecked, encode_public_key, verify
-from codexdht.wire.hkdf import hkdf
 
 _ID_PROOF: Final = b"discovery v5 identity proof"
 _KEY_AGREEMENT: Final = b"discovery v5 key agreement"
 _KEY_SIZE: Final = 16
 _FROM_ZERO: Final = CTR(bytes(16))
+_SHA256: Final = SHA256()
 
 
 class Mask(Protocol):
@@ -117,7 +119,8 @@ def id_digest(challenge: bytes, ephemeral: bytes, recipient: bytes) -> bytes:
 
 def derive_keys(secret: bytes, challenge: bytes, initiator: bytes, recipient: bytes) -> SessionKeys:
     """Return the keys from the 33-byte shared point, the challenge data and the two node ids."""
-    both = hkdf(secret, challenge, _KEY_AGREEMENT + initiator + recipient)
+    info = _KEY_AGREEMENT + initiator + recipient
+    both = HKDF(algorithm=_SHA256, length=2 * _KEY_SIZE, salt=challenge, info=info).derive(secret)
     return SessionKeys(both[:_KEY_SIZE], both[_KEY_SIZE:])
 
 
