@@ -23,6 +23,8 @@ from codexdht.messages.internal import Actor, Message
 
 SCHEMA_VERSION: Final = b"1"
 HIGH_WATER_MARK: Final = 1000
+_EVENTS: Final = int(zmq.EVENTS)
+_READABLE: Final = int(zmq.POLLIN)
 _LAST: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 """Plain numbers: combining the flags of an enumeration costs 1 us."""
@@ -78,11 +80,10 @@ class Mailbox:
         return []
 
     def receive(self) -> list[Message] | None:
-        """Return the messages of one batch, or None if no batch is waiting."""
-        try:
-            frames = self.inbox.recv_multipart(_LAST)
-        except zmq.Again:
+        """Return the messages of one batch, or None if none is waiting. To ask first costs 2 us, a vain receive 10."""
+        if not int(self.inbox.get(_EVENTS)) & _READABLE:
             return None
+        frames = self.inbox.recv_multipart(_LAST)
         if len(frames) != 2 or frames[0] != SCHEMA_VERSION:
             self.counters["mailbox_version"] += 1
             return []
