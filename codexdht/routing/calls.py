@@ -13,7 +13,7 @@ from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
 from codexdht.routing.nodes import MAX_PACKETS
 
-_SWEEP = 1.0
+_SWEEP = 3.0
 _GRACE = 0.5
 _RECORD_KINDS = (Kind.NODES, Kind.PROVIDERS)
 
@@ -94,7 +94,7 @@ class Calls:
         )
         if not self._sweeping:
             self._sweeping = True
-            self._timers.at(deadline + _GRACE, self._sweep)
+            self._timers.at(now + _SWEEP, self._sweep)
 
     def on_answer(self, answer: CallAnswer, now: float) -> None:
         """Take a packet of an answer."""

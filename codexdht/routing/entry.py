@@ -67,9 +67,10 @@ class Entry:
             self.rtt_var += (abs(rtt - self.rtt) - self.rtt_var) / 4
             self.rtt += (rtt - self.rtt) / 8
             self.rtt_min = min(rtt, self.rtt_min)
-        self.reliability = (
-            1.0 if self.reliability is None else self.reliability + _WEIGHT * (1 - self.reliability)
-        )
+        if self.reliability is None:
+            self.reliability = 1.0
+        elif self.reliability != 1.0:  # most stay at the one 1.0 that all share
+            self.reliability += _WEIGHT * (1 - self.reliability)
         self.answers += 1
         self.failures = 0
         self.last_seen = now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from codexdht.messages.discv5 import Pong
@@ -108,8 +109,9 @@ class Maintenance:
     def is_low(self) -> bool:
         """Tell whether there are too few entries: few that answer, or less than half of what there was."""
         table = self._contacts.table
-        answering = sum(entry.answers > 0 and not entry.failures for entry in table)
-        return answering < self._settings.low_entries or 2 * len(table) < table.peak
+        answering = (True for entry in table if entry.answers and not entry.failures)
+        enough = self._settings.low_entries
+        return len(list(islice(answering, enough))) < enough or 2 * len(table) < table.peak
 
     def greet(self, record: SignedPeerRecord, now: float) -> None:
         """Ping a node that has come to us by itself and has a place in the table, to see whether it answers."""
@@ -144,12 +146,13 @@ class Maintenance:
     def _revalidate(self, now: float) -> None:
         """Ping the least recently seen node of a random bucket. A failing one has a timer of its own, and would always
         be the least recently seen: it has its turn only where there are no others."""
-        buckets = self._contacts.table.buckets
-        rested = [[entry for entry in bucket.entries if not entry.retrying] for bucket in buckets]
-        rested = [entries for entries in rested if entries] or [b.entries for b in buckets if b.entries]
-        if rested and self._may_check():
-            entries = rested[self._entropy.randrange(len(rested))]
-            self._pinger.ping(min(entries, key=lambda entry: entry.last_seen).record, now)
+        buckets = [bucket.entries for bucket in self._contacts.table.buckets if bucket.entries]
+        if not buckets or not self._may_check():
+            return
+        at = self._entropy.randrange(len(buckets))
+        rested = ([e for e in entries if not e.retrying] for entries in buckets[at:] + buckets[:at])
+        entries = next((some for some in rested if some), buckets[at])
+        self._pinger.ping(min(entries, key=lambda entry: entry.last_seen).record, now)
 
     def _check_others(self, now: float) -> None:
         """Ping a few random nodes; the least recently seen would be the most likely to be gone, too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codexdht.records import Endpoint
 from codexdht.records.networks import network_of
@@ -20,42 +20,57 @@ class _Vote(NamedTuple):
 
 class AddressVotes:
     """One vote a node id, at most a few per network, each valid for a while; the oldest leave when `_KEPT` times as
-    many are held as are needed. IPv4 and IPv6 are counted apart, as a node may have one address of each."""
+    many are held as are needed. IPv4 and IPv6 are counted apart, as a node may have one address of each. `_seen` and
+    `_networks` count the votes held by address and by network."""
 
-    __slots__ = ("_settings", "_votes")
+    __slots__ = ("_networks", "_seen", "_settings", "_votes")
 
     def __init__(self, settings: RoutingSettings) -> None:
         self._settings = settings
         self._votes: OrderedDict[bytes, _Vote] = OrderedDict()
+        self._seen: Counter[Endpoint] = Counter()
+        self._networks: Counter[str | None] = Counter()
 
     def add(self, voter: bytes, voter_host: str, seen: Endpoint, now: float) -> bool:
         """Take a vote; tell whether it counts. A node's newer vote replaces its older one."""
         self._expire(now)
-        self._votes.pop(voter, None)
+        if voter in self._votes:
+            self._discard(voter)
         network = network_of(voter_host, self._settings.ip_limits)
-        if network is not None and self._from(network) >= self._settings.votes_per_network:
+        if network is not None and self._networks[network] >= self._settings.votes_per_network:
             return False
         self._votes[voter] = _Vote(seen, network, now + self._settings.vote_lifetime)
+        self._seen[seen] += 1
+        self._networks[network] += 1
         if len(self._votes) > _KEPT * self._settings.votes_needed:
-            self._votes.popitem(last=False)
+            self._discard(next(iter(self._votes)))
         return True
 
     def majority(self, like: str, now: float) -> Endpoint | None:
         """Return the address of the same family as `like` that more than half of the voters saw, if enough voted."""
         self._expire(now)
         family = ":" in like
-        seen = [vote.seen for vote in self._votes.values() if (":" in vote.seen[0]) == family]
-        if len(seen) < self._settings.votes_needed:
+        counts = [(count, seen) for seen, count in self._seen.items() if (":" in seen[0]) == family]
+        voters = sum(count for count, _ in counts)
+        if voters < self._settings.votes_needed:
             return None
-        address, count = Counter(seen).most_common(1)[0]
-        return address if 2 * count > len(seen) else None
+        most, address = max(counts)
+        return address if 2 * most > voters else None
 
-    def _from(self, network: str) -> int:
-        return sum(vote.network == network for vote in self._votes.values())
+    def _discard(self, voter: bytes) -> None:
+        vote = self._votes.pop(voter)
+        _count_one_less(self._seen, vote.seen)
+        _count_one_less(self._networks, vote.network)
 
     def _expire(self, now: float) -> None:
         while self._votes:
             voter, vote = next(iter(self._votes.items()))
             if vote.expires > now:
                 return
-            del self._votes[voter]
+            self._discard(voter)
+
+
+def _count_one_less(counts: Counter[Any], item: Any) -> None:
+    counts[item] -= 1
+    if not counts[item]:
+        del counts[item]
