@@ -51,7 +51,8 @@ from codexdht.store.rules import Outcome
 from codexdht.store.settings import StoreSettings
 
 _CLEAN_STEP: Final = 64
-"""Entries deleted in one step of housekeeping: below 1 ms."""
+"""Entries deleted in one step of housekeeping when nothing else is written: about 1 ms."""
+_MAX_CLEAN: Final = 512
 _NOTICED: Final = 1.0
 """Smaller steps of the system clock are not worth a line in the log."""
 
@@ -82,6 +83,7 @@ class StoreMachine:
         self._local = LocalService(backend, self._providers, settings)
         self._batch = Batch(backend, settings, self.outbox, self.counters)
         self._jobs: deque[_Job] = deque()
+        self._writes_seen = 0
         self._providers.is_full = self._batch.is_over_limit
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             PeerRequest: self._on_peer_request,
@@ -116,9 +118,11 @@ class StoreMachine:
 
     def tick(self, now: float) -> None:
         """Do a step of a job and of housekeeping, and commit if it is time to."""
-        if not self._batch.is_blocked(now) and not self._batch.is_behind:
-            self._work(now)
-            self._clean(now)
+        if not self._batch.is_blocked(now):
+            is_behind = self._batch.is_behind
+            if not is_behind:
+                self._work(now)
+            self._clean(now, 0 if is_behind else _CLEAN_STEP)
         self._save(now)
         self._backend.release()
 
@@ -289,17 +293,24 @@ class StoreMachine:
             self._fail(job.asker, job.request, error)
             self._jobs.popleft()
 
-    def _clean(self, now: float) -> None:
-        """Delete some entries that have expired, or belong to removed peers."""
+    def _clean(self, now: float, step: int) -> None:
+        """Delete some entries that have expired, or belong to removed peers: `step` more than were written since the
+        last time, so that the dead never become more than the living leave behind."""
+        limit = step + min(self._providers.writes - self._writes_seen, _MAX_CLEAN)
+        if limit:
+            self._delete(now, limit)
+        self._writes_seen = self._providers.writes
+
+    def _delete(self, now: float, limit: int) -> None:
         time = self._clock.time(now)
         expiry = self._providers.next_expiry()
         try:
             if expiry is not None and expiry <= time:
-                self.counters["providers_expired"] += self._providers.remove_expired(time, _CLEAN_STEP)
-                self._batch.changed(now, _CLEAN_STEP)
+                self.counters["providers_expired"] += self._providers.remove_expired(time, limit)
+                self._batch.changed(now, limit)
             elif self._providers.has_doomed:
-                self._providers.remove_doomed(_CLEAN_STEP)
-                self._batch.changed(now, _CLEAN_STEP)
+                self._providers.remove_doomed(limit)
+                self._batch.changed(now, limit)
         except NoRoom as error:
             self._abandon(now, error)
 

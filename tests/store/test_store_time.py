@@ -18,6 +18,21 @@ from codexdht.store.settings import StoreSettings
 DAY = 86_400
 
 
+def test_the_dead_make_way_as_fast_as_newcomers_arrive(make_store: Any) -> None:
+    """However much is announced in one turn, as much that has expired is deleted in it."""
+    store = make_store(lifetime=100)
+    keys = iter(range(3000))
+    for key in range(900):
+        store.add(next(keys), peer=key % 9, settle=False, host="127.0.0.1")
+    store.wait(1)
+    store.now += 200
+    for _ in range(3):
+        for key in range(300):
+            store.add(next(keys), peer=key % 9, settle=False, host="127.0.0.1")
+        store.machine.tick(store.now)
+    assert store.rows() == 900
+
+
 def test_expires_to_the_second(make_store: Any) -> None:
     """Found during its lifetime of a day, not found from the second in which that ends; deleted at once, too."""
     store = make_store()
