@@ -376,7 +376,8 @@ def main() -> None:
             result = measure(path, arguments.records, arguments.providers)
             load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
             result["machine"] = (
-                f"{os.cpu_count()} cores, load averages {load} at the end, Python {platform.python_version()}"
+                f"{os.cpu_count()} cores, load averages {load} at the end, niceness {os.nice(0)}, "
+                f"Python {platform.python_version()}"
             )
     finally:
         shutil.rmtree(path)
