@@ -131,12 +131,17 @@ class StoreMachine:
         times = [self._batch.deadline()]
         if self._batch.is_behind:
             return times[0]
-        if self._jobs or self._providers.has_doomed:
+        if self.has_jobs or self._providers.has_doomed:
             times.append(self._batch.blocked_until)
         expiry = self._providers.next_expiry()
         if expiry is not None:
             times.append(max(self._clock.when(expiry), self._batch.blocked_until))
         return min((time for time in times if time is not None), default=None)
+
+    @property
+    def has_jobs(self) -> bool:
+        """Tell whether local writes wait to be done; peers' announcements may overtake them."""
+        return bool(self._jobs)
 
     def stop(self, now: float) -> None:
         """Put on disk what is not there yet, and close the store."""
