@@ -12,7 +12,7 @@ import zmq
 
 from codexdht.actors.keyfile import load_or_create_key
 from codexdht.actors.place import Place
-from codexdht.actors.reactor import Reactor
+from codexdht.actors.reactor import Port, Reactor
 from codexdht.actors.udp import OwnSockets, Sockets, UdpPort
 from codexdht.config import PROCESSES_VARIABLE, Config
 from codexdht.entropy import SystemEntropy
@@ -38,9 +38,9 @@ def shell(
         machine.register_talk(protocol.encode(), _load_handler(protocol, name))
 
     def attach(reactor: Reactor) -> None:
-        source = _sockets(config, place, reactor)
+        source, sharing = _sockets(config, place, reactor)
         port = UdpPort(machine, source, state_file, reactor.poller, must_bind=config.node.autostart)
-        reactor.ports.append(port)
+        reactor.ports += [port, *sharing]  # in the order in which they are closed
 
     return machine, attach
 
@@ -68,14 +68,14 @@ def _machine(config: Config, place: Place, state_file: Path) -> WireMachine:
     return FollowingWireMachine(key, LocalState(), config.wire, entropy)
 
 
-def _sockets(config: Config, place: Place, reactor: Reactor) -> Sockets:
+def _sockets(config: Config, place: Place, reactor: Reactor) -> tuple[Sockets, list[Port]]:
+    """Return where the sockets come from, and the port through which other processes get theirs, if there are any."""
     if place.processes == 1:
-        return OwnSockets(config.listen)
+        return OwnSockets(config.listen), []
     from codexdht.actors.sharing import SharedSockets
 
     shared = SharedSockets(place, config.listen, config.run_dir, reactor.poller)
-    reactor.ports.append(shared)
-    return shared
+    return shared, [shared]
 
 
 def _load_handler(protocol: str, name: str) -> TalkHandler:

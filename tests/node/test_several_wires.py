@@ -195,3 +195,12 @@ def test_another_nodes_port_is_not_shared(node: Node, start_node: Callable[..., 
         start_node("b", wire__processes=PROCESSES, network__listen=f"/ip4/{host}/udp/{port}")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as single, pytest.raises(OSError, match="in use"):
         single.bind((host, port))
+
+
+def test_they_end_in_order(start_node: Callable[..., Node]) -> None:
+    """SIGTERM to supervisord ends all of them at work, and none of them by a crash."""
+    node = start_node("b", wire__processes=PROCESSES)
+    os.kill(node.supervisor_pid, signal.SIGTERM)
+    eventually(lambda: node.exit_code is not None)
+    logs = [path.read_text() for path in sorted((node.config.data_dir / "logs").glob("wire*"))]
+    assert [("stopped" in log, "crashed" in log) for log in logs] == [(True, False)] * PROCESSES
