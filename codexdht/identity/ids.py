@@ -6,6 +6,7 @@ import base58
 import sha3
 
 from codexdht.errors import DecodeError, InvalidParams
+from codexdht.identity.encoding import read_uvarint
 from codexdht.identity.keys import decode_public_key, encode_public_key
 
 NodeId = bytes
@@ -82,12 +83,13 @@ def parse_cid(cid: str | bytes) -> bytes:
         cid = _decode_cid_text(cid)
     if len(cid) == 34 and cid.startswith(_SHA256_MULTIHASH):
         return cid
-    version, rest = _take_uvarint(cid)
+    version, at = _uvarint(cid, 0)
     if version != 1:
         raise InvalidParams("CID is neither version 0 (a sha2-256 multihash) nor version 1")
-    _codec, rest = _take_uvarint(rest)
-    _hash, rest = _take_uvarint(rest)
-    size, digest = _take_uvarint(rest)
+    _codec, at = _uvarint(cid, at)
+    _hash, at = _uvarint(cid, at)
+    size, at = _uvarint(cid, at)
+    digest = cid[at:]
     if not digest or len(digest) != size:
         raise InvalidParams(f"CID announces a digest of {size} bytes and has {len(digest)}")
     return cid
@@ -107,13 +109,11 @@ def _decode_cid_text(text: str) -> bytes:
     return decoded
 
 
-def _take_uvarint(data: bytes) -> tuple[int, bytes]:
-    value = 0
-    for i, byte in enumerate(data[:9]):
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return value, data[i + 1 :]
-    raise InvalidParams("CID is truncated")
+def _uvarint(cid: bytes, at: int) -> tuple[int, int]:
+    value, at = read_uvarint(cid, at, 9)
+    if value < 0:
+        raise InvalidParams("CID is truncated")
+    return value, at
 
 
 def short_id(node_id: NodeId) -> str:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, NamedTuple
 
 from codexdht.errors import DecodeError
+from codexdht.identity.encoding import uvarint
 from codexdht.messages.fields import (
     FIELD_2_HEADS,
     MAX_DATAGRAM,
@@ -21,7 +22,6 @@ from codexdht.messages.fields import (
     last_field_2,
     only_varint,
     pairs,
-    varint,
 )
 
 MAX_REQUEST_ID: Final = 8
@@ -104,10 +104,8 @@ _MODES: Final = (_SERVER_MODE, _CLIENT_MODE)
 
 def encode_outer(kind: int, request_id: bytes, body: bytes, client_mode: bool) -> bytes:
     """Return the plaintext of a message. Put together by hand: 0.4 us, where protobuf takes 1.3."""
-    size = len(body)
-    length = FIELD_2_HEADS[size] if size < MAX_DATAGRAM else b"\x12" + varint(size)
     mode = _CLIENT_MODE if client_mode else _SERVER_MODE
-    return bytes((kind, 0x0A, len(request_id))) + request_id + length + body + mode
+    return bytes((kind, 0x0A, len(request_id))) + request_id + head_2(len(body)) + body + mode
 
 
 def decode_outer(plaintext: bytes) -> Outer:
@@ -146,7 +144,7 @@ def encode_ping(seq: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def _seq_field(seq: int) -> bytes:
-    return b"\x08" + varint(seq)
+    return b"\x08" + uvarint(seq)
 
 
 def decode_ping(body: bytes) -> int:
@@ -224,7 +222,7 @@ def decode_find_node_fast(body: bytes) -> bytes:
 
 def encode_records(total: int, records: list[bytes]) -> bytes:
     """Return the body of one NODES or PROVIDERS packet of an answer of `total` packets."""
-    return b"".join([b"\x08", varint(total), *[field_2(record) for record in records]])
+    return b"".join([b"\x08", uvarint(total), *[field_2(record) for record in records]])
 
 
 def decode_records(body: bytes) -> Records:
@@ -249,7 +247,7 @@ def records_total(body: bytes) -> int:
 
 def encode_talk_request(talk: TalkRequest) -> bytes:
     """Return the body of a TALK_REQ."""
-    return b"\x0a" + varint(len(talk.protocol)) + talk.protocol + field_2(talk.request)
+    return b"\x0a" + uvarint(len(talk.protocol)) + talk.protocol + field_2(talk.request)
 
 
 def decode_talk_request(body: bytes) -> TalkRequest:

@@ -8,20 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from codexdht.identity.encoding import read_fields, read_uvarint, uvarint
+
 MAX_DATAGRAM: Final = 1280
 
 
-def varint(value: int) -> bytes:
-    """Return a number that is not negative as a varint."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-FIELD_2_HEADS: Final = tuple(b"\x12" + varint(size) for size in range(MAX_DATAGRAM))
+FIELD_2_HEADS: Final = tuple(b"\x12" + uvarint(size) for size in range(MAX_DATAGRAM))
 _LONG_FIELD_2: Final = {head: size for size, head in enumerate(FIELD_2_HEADS) if size > 127}
 
 
@@ -32,18 +24,13 @@ def field_2(data: bytes) -> bytes:
 
 def head_2(size: int) -> bytes:
     """Return what stands before the bytes of a field of number 2, by their number."""
-    return FIELD_2_HEADS[size] if size < MAX_DATAGRAM else b"\x12" + varint(size)
+    return FIELD_2_HEADS[size] if size < MAX_DATAGRAM else b"\x12" + uvarint(size)
 
 
 def only_varint(data: bytes, at: int) -> int | None:
     """Return the number that is all of data from an offset on, if it has 9 bytes at most."""
-    value = shift = 0
-    for digit in data[at : at + 9]:
-        value |= (digit & 0x7F) << shift
-        shift += 7
-        if digit < 0x80:
-            return value if at + shift // 7 == len(data) else None
-    return None
+    value, end = read_uvarint(data, at, 9)
+    return value if value >= 0 and end == len(data) else None
 
 
 def last_field_2(body: bytes, at: int) -> bytes | None:
@@ -57,14 +44,7 @@ def last_field_2(body: bytes, at: int) -> bytes | None:
 
 def fields_2(body: bytes, at: int) -> list[bytes] | None:
     """Return the bytes of fields of number 2, 128 or more in each, if they are all of a body from an offset on."""
-    fields: list[bytes] = []
-    while at < len(body):
-        size = _LONG_FIELD_2.get(body[at : at + 3])
-        if size is None:
-            return None
-        at += 3 + size
-        fields.append(body[at - size : at])
-    return fields if at == len(body) else None
+    return read_fields(body, at, 3, _LONG_FIELD_2)
 
 
 def pairs(body: bytes) -> list[int] | None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from codexdht.errors import DecodeError
 from codexdht.identity import decode_public_key_unchecked, encode_public_key, peer_id_bytes
-from codexdht.records.multiaddress import read_uvarint, uvarint
+from codexdht.identity.encoding import read_fields, read_uvarint, uvarint
 
 PAYLOAD_TYPE: Final = b"\x03\x01"
 _ONE_BYTE: Final = 127
@@ -26,6 +26,8 @@ _SIGNATURE_FIELDS: Final = {size: bytes((0x2A, size)) for size in range(_ONE_BYT
 _PEER_ID_FIELD: Final = b"\x0a\x27\x00\x25"
 _SEQ_AT: Final = 41
 _SEQ_FIELD: Final = 0x10
+_LONGEST_SEQ: Final = 5
+_ADDRESS_HEAD: Final = 4
 _ADDRESS_FIELDS: Final = {bytes((0x1A, size + 2, 0x0A, size)): size for size in range(_ONE_BYTE - 1)}
 """Size of an address by the heads of its two fields, one in the other."""
 
@@ -77,23 +79,11 @@ def _read_usual(data: bytes) -> Parts | None:
         return None
     if payload[:4] != _PEER_ID_FIELD or payload[4:_SEQ_AT] != data[2:_KEY_END]:
         return None
-    seq, at = read_uvarint(payload, _SEQ_AT + 1)
-    addresses = _read_addresses(payload, at)
+    seq, at = read_uvarint(payload, _SEQ_AT + 1, _LONGEST_SEQ)
+    addresses = read_fields(payload, at, _ADDRESS_HEAD, _ADDRESS_FIELDS)
     if seq < 0 or payload[_SEQ_AT] != _SEQ_FIELD or addresses is None:
         return None
     return Parts(data[6:_KEY_END], seq, addresses, payload, signature)
-
-
-def _read_addresses(payload: bytes, at: int) -> list[bytes] | None:
-    """Return the addresses in a payload from an offset to its end, or None where anything else is."""
-    addresses: list[bytes] = []
-    while at < len(payload):
-        size = _ADDRESS_FIELDS.get(payload[at : at + 4])
-        if size is None:
-            return None
-        at += 4 + size
-        addresses.append(payload[at - size : at])
-    return addresses if at == len(payload) else None
 
 
 def _read_any(data: bytes) -> Parts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ipaddress import IPv6Address, ip_address
 
 from codexdht.errors import InvalidParams
+from codexdht.identity.encoding import read_uvarint
 
 Endpoint = tuple[str, int]
 """Host in canonical text form, and UDP port (1 to 65535)."""
@@ -21,6 +22,8 @@ ALL_VERSIONS: IpVersions = frozenset((4, 6))
 
 _IP4, _TCP, _IP6, _UDP = 4, 6, 41, 273
 _VARIABLE = -1
+_LONGEST = 5
+"""Bytes of a protocol code or a length."""
 _SIZES = {
     _IP4: 4,
     _TCP: 2,
@@ -76,40 +79,18 @@ def _walk(data: bytes) -> list[tuple[int, bytes]] | None:
     parts: list[tuple[int, bytes]] = []
     at = 0
     while at < len(data) and len(parts) < _MAX_PARTS:
-        code, at = read_uvarint(data, at)
+        code, at = read_uvarint(data, at, _LONGEST)
         size = _SIZES.get(code)
         if size is None:
             return None
         if size == _VARIABLE:
-            size, at = read_uvarint(data, at)
+            size, at = read_uvarint(data, at, _LONGEST)
         value = data[at : at + size]
         at += size
         if size < 0 or len(value) != size:
             return None
         parts.append((code, value))
     return parts if parts and at == len(data) else None
-
-
-def uvarint(value: int) -> bytes:
-    """Return a number as an unsigned varint."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def read_uvarint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number of at most 35 bits at an offset, and the offset behind it; the number is -1 where none is."""
-    value = shift = 0
-    for byte in data[at : at + 5]:
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    return -1, at
 
 
 def is_valid_multiaddress(data: bytes) -> bool:

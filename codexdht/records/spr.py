@@ -14,6 +14,7 @@ from typing import Final
 
 from codexdht.errors import DecodeError, InvalidRecord
 from codexdht.identity import PrivateKey, node_id_of_public_key, peer_id_text, verify
+from codexdht.identity.encoding import uvarint
 from codexdht.records.envelope import PAYLOAD_TYPE, encode_envelope, encode_payload, read_envelope
 from codexdht.records.multiaddress import (
     Endpoint,
@@ -21,7 +22,6 @@ from codexdht.records.multiaddress import (
     endpoint_of,
     ip_version,
     is_valid_multiaddress,
-    uvarint,
 )
 
 _DOMAIN: Final = b"libp2p-peer-record"
