@@ -216,7 +216,7 @@ class Node:
         except subprocess.TimeoutExpired:
             os.killpg(self._supervisor.pid, signal.SIGKILL)
             self._supervisor.wait()
-        for pattern in ("*.sock", "*.inbox", "*.lock", "*.pid"):
+        for pattern in ("*.sock", "*.inbox", "*.sockets", "*.lock", "*.pid"):
             for leftover in self.config.run_dir.glob(pattern):
                 leftover.unlink()
 

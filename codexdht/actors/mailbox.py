@@ -16,18 +16,14 @@ from typing import Any, Final
 
 import zmq
 
-from codexdht.actors.place import ONLY, Place, process_name, shares_of
+from codexdht.actors.frames import receive_frames, send_frames
+from codexdht.actors.place import ONLY, Place, shares_of
 from codexdht.errors import DecodeError
 from codexdht.messages.codec import decode_batch, encode_batch
-from codexdht.messages.internal import Actor, Message
+from codexdht.messages.internal import Actor, Message, process_name
 
 SCHEMA_VERSION: Final = b"1"
 HIGH_WATER_MARK: Final = 1000
-_EVENTS: Final = int(zmq.EVENTS)
-_READABLE: Final = int(zmq.POLLIN)
-_LAST: Final = int(zmq.NOBLOCK)
-_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
-"""Plain numbers: combining the flags of an enumeration costs 1 us."""
 
 
 class Mailbox:
@@ -69,21 +65,18 @@ class Mailbox:
         return dropped
 
     def _put(self, outbox: zmq.Socket[bytes], messages: list[Message]) -> list[Message]:
-        """Send the two frames one by one, as `send_multipart` looks at the type of every frame first; when the first
-        was taken, the second is never refused."""
         try:
-            outbox.send(SCHEMA_VERSION, _MORE)
-            outbox.send(encode_batch(messages), _LAST)
+            send_frames(outbox, (SCHEMA_VERSION, encode_batch(messages)))
         except zmq.Again:
             self.counters["mailbox_full"] += len(messages)
             return messages
         return []
 
     def receive(self) -> list[Message] | None:
-        """Return the messages of one batch, or None if none is waiting. To ask first costs 2 us, a vain receive 10."""
-        if not int(self.inbox.get(_EVENTS)) & _READABLE:
+        """Return the messages of one batch, or None if none is waiting."""
+        frames = receive_frames(self.inbox)
+        if frames is None:
             return None
-        frames = self.inbox.recv_multipart(_LAST)
         if len(frames) != 2 or frames[0] != SCHEMA_VERSION:
             self.counters["mailbox_version"] += 1
             return []

@@ -17,7 +17,6 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from codexdht.messages.internal import (
-    Actor,
     AddressVoted,
     Call,
     Message,
@@ -40,11 +39,6 @@ class Place(NamedTuple):
 
 
 ONLY: Final = Place()
-
-
-def process_name(actor: Actor, number: int) -> str:
-    """Return the name of an actor's process, for its files and in logs: wire, and wire-1 for the second of several."""
-    return f"{actor.name.lower()}-{number}" if number else actor.name.lower()
 
 
 @lru_cache(maxsize=16384)

@@ -18,11 +18,11 @@ import zmq
 
 from codexdht.actors.log import EventLog, set_level, set_up_logging
 from codexdht.actors.mailbox import Mailbox
-from codexdht.actors.place import Place, process_name
+from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
 from codexdht.config import Config, load_config
 from codexdht.errors import EX_CONFIG, StartupError
-from codexdht.messages.internal import Actor
+from codexdht.messages.internal import Actor, process_name
 from codexdht.messages.machine import Machine
 
 log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ import zmq
 from codexdht.actors.place import Place
 from codexdht.actors.steering import steer
 from codexdht.actors.udp import bind_udp
+from codexdht.messages.internal import Actor, process_name
 from codexdht.records import Endpoint
 
 _ASK_SECONDS: Final = 0.2
@@ -40,7 +41,9 @@ class SharedSockets:
         self._place = place
         self._listen = listen
         self._line = f"{place.processes} {listen}".encode()
-        self._paths = [run_dir / f"wire-{number}.sockets" for number in range(place.processes)]
+        self._paths = [
+            run_dir / f"{process_name(Actor.WIRE, number)}.sockets" for number in range(place.processes)
+        ]
         self._groups: list[list[socket.socket]] = []
         self._door = socket.socket(socket.AF_UNIX)
         self._door.setblocking(False)

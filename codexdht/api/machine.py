@@ -32,7 +32,17 @@ from codexdht.errors import (
     UnknownMethod,
 )
 from codexdht.messages import internal
-from codexdht.messages.internal import Actor, Done, Failed, Hello, Life, LocalRecords, Message, NodeLife
+from codexdht.messages.internal import (
+    Actor,
+    Done,
+    Failed,
+    Hello,
+    Life,
+    LocalRecords,
+    Message,
+    NodeLife,
+    process_name,
+)
 from codexdht.messages.machine import Outbox
 
 _MARGIN_SHARE: Final = 0.25
@@ -306,8 +316,8 @@ class ApiMachine:
 
 def _processes(wire_processes: int) -> dict[str, tuple[Actor, int]]:
     """Return the other processes of the node by name: actor and number."""
-    wires = {f"wire-{number}" if number else "wire": (Actor.WIRE, number) for number in range(wire_processes)}
-    return wires | {"routing": (Actor.ROUTING, 0), "store": (Actor.STORE, 0)}
+    wires = [(Actor.WIRE, number) for number in range(wire_processes)]
+    return {process_name(*process): process for process in (*wires, (Actor.ROUTING, 0), (Actor.STORE, 0))}
 
 
 def _decode(decode: Callable[[msgspec.Raw], Any], request: Request) -> Any:

@@ -29,6 +29,11 @@ class Actor(IntEnum):
     API = 4
 
 
+def process_name(actor: Actor, number: int) -> str:
+    """Return the name of an actor's process, for its files and in logs: wire, and wire-1 for the second of several."""
+    return f"{actor.name.lower()}-{number}" if number else actor.name.lower()
+
+
 class Life(IntEnum):
     """What the node as a whole is doing. UNKNOWN is an actor that has just started and was not told yet."""
 

@@ -31,9 +31,7 @@ class FollowingWireMachine(WireMachine):
 
     def _close(self, message: Close, now: float) -> None:  # noqa: ARG002
         """Close the sockets; that the node has done so is for the first process to say."""
-        self.wants_socket = False
-        if self._bound is None:
-            self.socket_closed(now)
+        self._give_up_sockets(now)
 
     def socket_bound(self, endpoints: list[Endpoint], now: float) -> None:  # noqa: ARG002
         """See Presence."""

@@ -54,7 +54,9 @@ class Limits:
         self._settings = settings
         self._counters = counters
         self._sources: dict[str, Source] = {}
-        self._strangers = Bucket(settings.strangers_burst / settings.processes, 0.0)
+        self._strangers_rate = settings.strangers_rate / settings.processes
+        self._strangers_burst = settings.strangers_burst / settings.processes
+        self._strangers = Bucket(self._strangers_burst, 0.0)
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -80,8 +82,7 @@ class Limits:
         if not source.strange.take(settings.source_rate, settings.source_burst, now):
             self._counters["dropped_source_rate"] += 1
             return False
-        share = settings.processes
-        if not self._strangers.take(settings.strangers_rate / share, settings.strangers_burst / share, now):
+        if not self._strangers.take(self._strangers_rate, self._strangers_burst, now):
             self._counters["dropped_strangers_rate"] += 1
             return False
         return True

@@ -166,6 +166,9 @@ class Presence(ABC):
 
     def _close(self, message: Close, now: float) -> None:
         self._closing.append(message)
+        self._give_up_sockets(now)
+
+    def _give_up_sockets(self, now: float) -> None:
         self.wants_socket = False
         if self._bound is None:
             self.socket_closed(now)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codexdht.actors.place import owner, process_name, shares_of
+from codexdht.actors.place import owner, shares_of
 from codexdht.actors.steering import program_for, steer
 from codexdht.actors.udp import bind_udp
 from codexdht.messages.internal import (
@@ -24,6 +24,7 @@ from codexdht.messages.internal import (
     Open,
     PeerReply,
     Stats,
+    process_name,
 )
 
 IPV4 = st.integers(0, 2**32 - 1).map(lambda n: str(ipaddress.IPv4Address(n)))
