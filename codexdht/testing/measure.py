@@ -12,6 +12,7 @@ from codexdht.testing.world import World
 
 CLOSEST: Final = 16
 _TIMEOUT: Final = 1.0
+_AFTERMATH: Final = 1.5
 
 
 class Published(NamedTuple):
@@ -30,6 +31,16 @@ class Probe(NamedTuple):
     found: bool
     complete: bool
     code: str
+    messages: int
+
+
+class LookupProbe(NamedTuple):
+    """One plain lookup: how long its answer took, whether that was complete, how many of the 16 live nodes that are
+    really the closest it named, and how many FIND messages the asking node sent for it, also after the answer."""
+
+    seconds: float
+    complete: bool
+    right: int
     messages: int
 
 
@@ -86,6 +97,34 @@ def _search(world: World, asker: Node, wanted: Published, probes: list[Probe]) -
     asker.get_providers(wanted.key, on_reply, _TIMEOUT)
 
 
+def probe_lookups(
+    world: World, count: int, *, askers: Callable[[], list[Node]] | None = None, pause: float = 0.25
+) -> list[LookupProbe]:
+    """Have `count` random live nodes look up random ids; wait for the last answer."""
+    probes: list[LookupProbe] = []
+    for _ in range(count):
+        candidates = world.alive() if askers is None else askers()
+        _look_up(world, world.entropy.choice(candidates), world.entropy.randbytes(32), probes)
+        world.loop.run_for(pause)
+    world.loop.run_for(_TIMEOUT + _AFTERMATH + 0.02)
+    return probes
+
+
+def _look_up(world: World, asker: Node, target: bytes, probes: list[LookupProbe]) -> None:
+    sent = find_messages(asker)
+
+    def on_reply(reply: Reply) -> None:
+        value: dict[str, Any] = reply.value or {"nodes": [], "complete": False}
+        others = [node.record for node in closest(world, target, CLOSEST + 1) if node is not asker]
+        right = len(set(others[:CLOSEST]) & set(value["nodes"]))
+        world.loop.after(_AFTERMATH, note, reply.seconds, value["complete"], right)
+
+    def note(seconds: float, complete: bool, right: int) -> None:
+        probes.append(LookupProbe(seconds, complete, right, find_messages(asker) - sent))
+
+    asker.lookup(target, on_reply, _TIMEOUT)
+
+
 def closest(world: World, key: bytes, count: int = CLOSEST) -> list[Node]:
     """Return the live nodes that are really the closest to a key."""
     wanted = int.from_bytes(key, "big")
@@ -121,6 +160,20 @@ def probe_figures(probes: list[Probe], median_rtt: float) -> dict[str, float]:
         "slowest_seconds": max(times, default=0.0),
         "find_messages_mean": mean([p.messages for p in probes]),
         "find_messages_p95": percentile([float(p.messages) for p in probes], 0.95),
+    }
+
+
+def lookup_figures(probes: list[LookupProbe]) -> dict[str, float]:
+    """Return what is reported of a set of lookups."""
+    times = [p.seconds for p in probes]
+    return {
+        "lookups": len(probes),
+        "lookup_complete_share": mean([int(p.complete) for p in probes]),
+        "lookup_p50_seconds": percentile(times, 0.5),
+        "lookup_p95_seconds": percentile(times, 0.95),
+        "lookup_right_of_16_mean": mean([p.right for p in probes]),
+        "lookup_find_messages_mean": mean([p.messages for p in probes]),
+        "lookup_find_messages_p95": percentile([float(p.messages) for p in probes], 0.95),
     }
 
 

@@ -12,9 +12,11 @@ from codexdht.testing.measure import (
     Published,
     find_messages,
     holders,
+    lookup_figures,
     mean,
     probe,
     probe_figures,
+    probe_lookups,
     publish,
 )
 from codexdht.testing.network import Weather
@@ -102,13 +104,16 @@ class Stage:
 
 
 def steady(options: Options) -> Outcome:
-    """A network that has run for a day, 10 % of all table entries dead: searches, and who holds what."""
+    """A network that has run for a day, 10 % of all table entries dead: searches, who holds what, and plain lookups."""
     stage = Stage("steady", options)
     held = [holders(stage.world, p) for p in stage.published]
     stage.outcome.figures["holders_of_16_mean"] = mean(held)
     stage.outcome.samples["holders_of_16"] = [float(h) for h in held]
     probes = stage.observe(options.hours * 3600, _ROUNDS, options.searches)
     stage.note(probes)
+    lookups = probe_lookups(stage.world, options.searches // 2, askers=stage.settled)
+    stage.outcome.figures.update(lookup_figures(lookups))
+    stage.outcome.samples["lookup_seconds"] = [p.seconds for p in lookups]
     return stage.finish(probes)
 
 
