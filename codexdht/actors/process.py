@@ -20,6 +20,7 @@ from codexdht.actors.log import EventLog, set_level, set_up_logging
 from codexdht.actors.mailbox import Mailbox
 from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
+from codexdht.actors.watchdog import Watchdog
 from codexdht.config import Config, load_config
 from codexdht.errors import EX_CONFIG, StartupError
 from codexdht.messages.internal import Actor, process_name
@@ -74,7 +75,9 @@ def _run(actor: Actor, config: Config, shell: Shell, place: Place) -> None:
     gc.collect()
     gc.freeze()
     log.info("started pid=%d", os.getpid())
-    reactor.run(on_hangup=lambda: set_level(load_config(environ=os.environ, verify=False).log.level))
+    with Watchdog() as watchdog:
+        reactor.watch(watchdog.feed)
+        reactor.run(on_hangup=lambda: set_level(load_config(environ=os.environ, verify=False).log.level))
     context.term()
     log.info("stopped")
 
