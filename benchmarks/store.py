@@ -4,9 +4,10 @@ Drives the store's machine on LMDB with its disk thread, without processes and s
 one turn behind the other, and a commit every 50 ms of the driver's clock, as at 15,000 requests a second. Costs are CPU
 time of all threads, commits included, in microseconds and in E. What the disk allows at once decides about the rate: a
 turn waits for it when 2,000 changes are not on disk. So turns are also measured at 2,000 requests a second, in real
-time. Turns are timed without what other processes on the machine took: the time in which the thread was ready to run
-and had no core. Every record is announced by its own peer with a signature made beforehand; each provider's signature
-is checked once. Writes benchmarks/results/store.json and store.md; with --turnover adds to them.
+time. Turns are timed without what others took: the time in which the thread was ready to run and had no core, because
+of other processes or, on a virtual machine, of other machines (`benchmarks.stopwatch`). Every record is announced by
+its own peer with a signature made beforehand; each provider's signature is checked once. Writes
+benchmarks/results/store.json and store.md; with --turnover adds to them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from typing import Any
 import zmq
 
 from benchmarks.echo import measure_e
+from benchmarks.stopwatch import Stopwatch
+from benchmarks.store_table import table
 from codexdht.actors.disk import DiskThread
 from codexdht.identity import PrivateKey
 from codexdht.messages import discv5
@@ -59,11 +62,6 @@ def key_of(number: int) -> bytes:
     return hashlib.sha256(number.to_bytes(8, "big")).digest()
 
 
-def waited_for_core() -> float:
-    """Return how many seconds this thread has been ready to run while others had the cores."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
-
-
 class Store:
     """A machine on a fresh environment. `turns` are the lengths of its turns so far, in seconds."""
 
@@ -82,12 +80,13 @@ class Store:
         """Handle the requests of one turn of the reactor; return what it sends."""
         self.now += TURN / RATE
         self.disk.drain(self.now)
-        started, cpu = time.perf_counter() - waited_for_core(), time.process_time()
+        watch = Stopwatch()
         for request in requests:
             self.machine.handle(request, self.now)
         self.machine.tick(self.now)
-        self.cpu += time.process_time() - cpu
-        self.turns.append(time.perf_counter() - waited_for_core() - started)
+        seconds, cpu = watch.stop()
+        self.cpu += cpu
+        self.turns.append(seconds)
         return self.machine.outbox.take()
 
     def settle(self) -> int:
@@ -202,7 +201,7 @@ def paced(store: Store, peers: list[tuple[bytes, bytes]], first: int) -> dict[st
                 store.now -= TURN / RATE
                 store.turn([])
     store.settle()
-    return store.turn_times()
+    return {"rate_per_s": PACED_RATE, **store.turn_times()}
 
 
 def memory(process: str = "self") -> dict[str, float]:
@@ -242,7 +241,7 @@ def removal(store: Store, peer: PrivateKey) -> dict[str, float]:
     answered = time.perf_counter() - started
     assert sent[0][1][0].value == {"removed": REMOVED}
     store.settle()
-    return {"answered_ms": answered * 1e3, **store.turn_times()}
+    return {"keys": REMOVED, "answered_ms": answered * 1e3, **store.turn_times()}
 
 
 def expire_all(store: Store, lifetime: int) -> dict[str, float]:
@@ -304,56 +303,6 @@ def measure(path: Path, count: int, providers: int) -> dict[str, Any]:
     result["expiry"] = expire_all(store, settings.lifetime)
     store.stop()
     return result
-
-
-def table(r: dict[str, Any]) -> str:
-    """Return the figures as Markdown."""
-
-    def cost(us: float) -> str:
-        return f"{us:.1f} µs, {us / r['e_us']:.1f} E"
-
-    def turns(figures: dict[str, float]) -> str:
-        return f"{figures['longest_turn_ms']:.1f} ms; 99 % below {figures['p99_turn_ms']:.1f} ms"
-
-    def resident(figures: dict[str, float]) -> str:
-        return f"{figures['anon']:.1f} MB of its own, {figures['file']:.0f} MB of mapped files"
-
-    million = f"{r['records']:,} records"
-    rows = [
-        (f"ADD_PROVIDER while filling to {million}", cost(r["add"]["cpu_us"]), ""),
-        ("… rate, on disk", f"{r['add']['rate_per_s']:,.0f}/s", "15,000/s"),
-        ("… longest turn of 100 requests", turns(r["add"]), ""),
-        (f"ADD_PROVIDER, {PACED_RATE:,} a second: longest turn", turns(r["paced"]), ""),
-        ("ADD_PROVIDER, first 10,000 records", cost(r["add_10k"]["cpu_us"]), ""),
-        ("GET_PROVIDERS, 10,000 records", cost(r["get_10k_cpu_us"]), ""),
-        (f"GET_PROVIDERS, {million}", cost(r["get_cpu_us"]), ""),
-        ("… ratio", f"{r['get_ratio']:.2f}", "at most 1.3"),
-        ("GET_PROVIDERS of a hot key", cost(r["get_hot_cpu_us"]), ""),
-        ("disk, file", f"{r['file_mb']:.0f} MB", "250 MB"),
-        ("disk, used pages", f"{r['used_mb']:.0f} MB", ""),
-        ("memory added by filling it, without mapped pages", f"{r['memory_mb']:.1f} MB", ""),
-        ("process that opens it", resident(r["process"]["opened"]), ""),
-        ("… and answers 500,000 random GETs", resident(r["process"]["served"]), ""),
-        (f"removal of {REMOVED:,} keys: answered after", f"{r['removal']['answered_ms']:.0f} ms", ""),
-        ("… longest turn until all are deleted", turns(r["removal"]), "50 ms"),
-        ("expiry of all records: one record", cost(r["expiry"]["cpu_us"]), ""),
-        ("… rate", f"{r['expiry']['rate_per_s']:,.0f}/s", ""),
-        ("… longest turn", turns(r["expiry"]), "10 ms"),
-    ]
-    if "turnover" in r:
-        t = r["turnover"]
-        rows.append(
-            (
-                f"file after {t['times']} turnovers of {t['records']:,} records",
-                f"{t['largest_mb'] / t['full_mb']:.2f} × full",
-                "2 × full",
-            )
-        )
-    lines = ["| what | measured | target |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
-    head = (
-        f"Provider store: {million} of {r['providers']:,} providers. E = {r['e_us']:.2f} µs. {r['machine']}."
-    )
-    return "\n".join([head, "", *lines, ""])
 
 
 def main() -> None:
