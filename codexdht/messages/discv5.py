@@ -179,7 +179,7 @@ def decode_pong(body: bytes) -> Pong:
     if body[:1] == b"\x08" and body[-15:-8] == _PONG_IPV4 and body[-4:-2] == _PONG_PORT:
         seq = only_varint(body[:-15], 1)
         if seq is not None:
-            return Pong(seq, str(IPv4Address(body[-8:-4])), int.from_bytes(body[-2:], "big"))
+            return Pong(seq, ".".join(map(str, body[-8:-4])), int.from_bytes(body[-2:], "big"))
     message = _parse("Pong", body)
     _require(message, "spr_seq", "ip", "port")
     family, address, port = message.ip.family, message.ip.address, message.port

@@ -25,34 +25,41 @@ class LogEvent(NamedTuple):
 
 
 class Outbox:
-    """What a machine wants sent and logged, in order; emptied by its shell."""
+    """What a machine wants sent and logged, in order; emptied by its shell.
+
+    `_messages` holds only the actors that something is queued for: a shell mostly finds nothing here.
+    """
 
     __slots__ = ("_messages", "events")
 
     def __init__(self) -> None:
-        self._messages: dict[Actor, list[Message]] = {actor: [] for actor in Actor}
+        self._messages: dict[Actor, list[Message]] = {}
         self.events: list[LogEvent] = []
 
     def send(self, to: Actor, message: Message) -> None:
         """Queue a message for an actor."""
-        self._messages[to].append(message)
+        queued = self._messages.get(to)
+        if queued is None:
+            self._messages[to] = [message]
+        else:
+            queued.append(message)
 
     def broadcast(self, sender: Actor, message: Message) -> None:
         """Queue a message for every actor but the sender."""
-        for actor, messages in self._messages.items():
+        for actor in Actor:
             if actor is not sender:
-                messages.append(message)
+                self.send(actor, message)
 
     def log(self, level: Level, event: str, **fields: Any) -> None:
         """Queue a line for the log."""
         self.events.append(LogEvent(level, event, fields))
 
     def take(self) -> list[tuple[Actor, list[Message]]]:
-        """Return what is queued for each actor that anything is queued for, and forget it."""
-        taken = [(actor, messages) for actor, messages in self._messages.items() if messages]
-        for actor, _ in taken:
-            self._messages[actor] = []
-        return taken
+        """Return what is queued for each actor that anything is queued for, in the actors' order, and forget it."""
+        if not self._messages:
+            return []
+        taken, self._messages = self._messages, {}
+        return sorted(taken.items()) if len(taken) > 1 else list(taken.items())
 
 
 class Machine(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from codexdht.errors import DecodeError
 from codexdht.messages import discv5
@@ -13,9 +13,10 @@ from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
 from codexdht.routing.nodes import MAX_PACKETS
 
-_SWEEP = 3.0
 _GRACE = 0.5
-_RECORD_KINDS = (Kind.NODES, Kind.PROVIDERS)
+_RECORD_KINDS: Final = (int(Kind.NODES), int(Kind.PROVIDERS))
+_ADD_PROVIDER: Final = Kind.ADD_PROVIDER
+_WIRE: Final = Actor.WIRE
 
 
 class PendingCall:
@@ -51,19 +52,22 @@ class CallListener(Protocol):
 
 class Calls:
     """The table of calls by number, bounded by `max_calls`. Every call ends: the wire says how, or has been
-    restarted, or stays silent beyond the call's deadline. How a call ends is told to the contacts first."""
+    restarted, or stays silent beyond the call's deadline. How a call ends is told to the contacts first.
 
-    __slots__ = ("_calls", "_contacts", "_counters", "_last", "_outbox", "_settings", "_sweeping", "_timers")
+    Invariant: the calls are in the order in which they expire, and none expires before `_sweep_at`. That is no timer,
+    as nearly every call has ended by then.
+    """
+
+    __slots__ = ("_calls", "_contacts", "_counters", "_last", "_outbox", "_settings", "_sweep_at")
 
     def __init__(self, core: Core, contacts: Contacts) -> None:
         self._contacts = contacts
         self._counters = core.counters
         self._settings = core.settings
         self._outbox = core.outbox
-        self._timers = core.timers
         self._calls: dict[int, PendingCall] = {}
         self._last = 0
-        self._sweeping = False
+        self._sweep_at = 0.0
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -87,14 +91,13 @@ class Calls:
         self._last += 1
         deadline = now + self._settings.call_timeout
         call = PendingCall(record, kind, listener, context, deadline + _GRACE)
+        if not self._calls:
+            self._sweep_at = call.expires
         self._calls[self._last] = call
         host, port = record.endpoint or ("", 0)
         self._outbox.send(
-            Actor.WIRE, Call(self._last, deadline, record.node_id, record.public_key, host, port, kind, body)
+            _WIRE, Call(self._last, deadline, record.node_id, record.public_key, host, port, kind, body)
         )
-        if not self._sweeping:
-            self._sweeping = True
-            self._timers.at(now + _SWEEP, self._sweep)
 
     def on_answer(self, answer: CallAnswer, now: float) -> None:
         """Take a packet of an answer."""
@@ -132,6 +135,20 @@ class Calls:
         for number in list(self._calls):
             self._end(number, reason, now)
 
+    def deadline(self) -> float | None:
+        """Return when `sweep` wants to be called next."""
+        return self._sweep_at if self._calls else None
+
+    def sweep(self, now: float) -> None:
+        """End the calls that the wire has forgotten."""
+        if not self._calls or now < self._sweep_at:
+            return
+        for number in [number for number, call in self._calls.items() if call.expires <= now]:
+            self._end(number, "lost", now)
+        oldest = next(iter(self._calls.values()), None)
+        if oldest is not None:
+            self._sweep_at = oldest.expires
+
     def _end(self, number: int, reason: str, now: float) -> None:
         call = self._calls.pop(number, None)
         if call is None:
@@ -140,7 +157,7 @@ class Calls:
             call.listener.call_answered(call, [], 0.0, True, now)
             return
         self._counters["calls_" + reason if reason in _REASONS else "calls_failed"] += 1
-        if reason in _NODES_FAULT and call.kind != Kind.ADD_PROVIDER:  # its success would count for nothing
+        if reason in _NODES_FAULT and call.kind != _ADD_PROVIDER:  # its success would count for nothing
             self._contacts.failed(call.record.node_id, call.kind, now)
         call.listener.call_failed(call, reason, now)
 
@@ -155,13 +172,6 @@ class Calls:
             call.left = min(max(total, 1), MAX_PACKETS)
         call.left -= 1
         return records
-
-    def _sweep(self, now: float) -> None:
-        for number in [number for number, call in self._calls.items() if call.expires <= now]:
-            self._end(number, "lost", now)
-        self._sweeping = bool(self._calls)
-        if self._sweeping:
-            self._timers.at(now + _SWEEP, self._sweep)
 
 
 _NODES_FAULT = ("timeout", "unreachable")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Final
 
 from codexdht.messages.discv5 import Kind
 
 _TRIES = 2
 _LACKING = _TRIES + 1
 _KEPT = 1024
+_SLOW: Final = Kind.FIND_NODE
+_FAST: Final = Kind.FIND_NODE_FAST
 
 
 class FastSupport:
@@ -25,22 +28,22 @@ class FastSupport:
 
     def kind_for(self, node_id: bytes) -> Kind:
         """Return the kind to ask a node with."""
-        return Kind.FIND_NODE if self._timeouts.get(node_id, 0) >= _TRIES else Kind.FIND_NODE_FAST
+        return _SLOW if self._timeouts.get(node_id, 0) >= _TRIES else _FAST
 
     def answered(self, node_id: bytes, kind: int) -> None:
         """Learn from an answer to a request of this kind."""
-        if kind == Kind.FIND_NODE_FAST:
+        if kind == _FAST:
             self._timeouts.pop(node_id, None)
-        elif kind == Kind.FIND_NODE and self._timeouts.get(node_id, 0) >= _TRIES:
+        elif kind == _SLOW and self._timeouts.get(node_id, 0) >= _TRIES:
             self._timeouts[node_id] = _LACKING
             self._timeouts.move_to_end(node_id)
 
     def timed_out(self, node_id: bytes, kind: int) -> None:
         """Learn from a request of this kind that was not answered."""
         count = self._timeouts.get(node_id, 0)
-        if kind == Kind.FIND_NODE and count == _TRIES:
+        if kind == _SLOW and count == _TRIES:
             del self._timeouts[node_id]
-        elif kind == Kind.FIND_NODE_FAST and count < _TRIES:
+        elif kind == _FAST and count < _TRIES:
             self._timeouts[node_id] = count + 1
             self._timeouts.move_to_end(node_id)
             if len(self._timeouts) > _KEPT:

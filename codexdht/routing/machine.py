@@ -109,10 +109,14 @@ class RoutingMachine:
     def tick(self, now: float) -> None:
         """Do what is due."""
         self._timers.run(now)
+        self._calls.sweep(now)
 
     def deadline(self) -> float | None:
         """Return when something is due next."""
-        return self._timers.next()
+        timer, sweep = self._timers.next(), self._calls.deadline()
+        if timer is None or sweep is None:
+            return sweep if timer is None else timer
+        return min(timer, sweep)
 
     def stop(self, now: float) -> None:
         """Save what must not be lost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from codexdht.errors import DecodeError
 from codexdht.messages import discv5
@@ -15,6 +15,8 @@ from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
 from codexdht.routing.nodes import NodesAnswer
 from codexdht.routing.votes import AddressVotes
+
+_PING: Final = Kind.PING
 
 OnPong = Callable[[Pong | None, float, float], None]
 """The PONG (None: none came), its round trip in seconds, now."""
@@ -37,14 +39,12 @@ class Pinger:
     def ping(self, record: SignedPeerRecord, now: float, on_pong: OnPong | None = None) -> None:
         """Send a PING to a node."""
         self.in_flight += 1
-        self._calls.ask(
-            record, Kind.PING, discv5.encode_ping(self._local.seq), self, context=on_pong, now=now
-        )
+        self._calls.ask(record, _PING, discv5.encode_ping(self._local.seq), self, context=on_pong, now=now)
 
     def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float) -> None:
         """Take a PONG, or the record that one has made us ask for."""
         self.in_flight -= last
-        if call.kind == Kind.PING:
+        if call.kind == _PING:
             self._on_pong(call, body, rtt, now)
         elif body:
             answer: NodesAnswer = call.context
@@ -53,7 +53,7 @@ class Pinger:
     def call_failed(self, call: PendingCall, _reason: str, now: float) -> None:
         """No PONG came."""
         self.in_flight -= 1
-        if call.kind == Kind.PING and call.context is not None:
+        if call.kind == _PING and call.context is not None:
             call.context(None, 0.0, now)
 
     def _on_pong(self, call: PendingCall, body: bytes, rtt: float, now: float) -> None:
@@ -86,7 +86,7 @@ class Pinger:
             self._contacts.counters["votes_refused_network"] += 1
             return
         address = self.votes.majority(seen[0], now)
-        if address is None or address in self._announced():
+        if address is None or self._is_announced(address):
             return
         if address == self._voted:
             self._outbox.log("warning", "address_disagrees", seen=f"{address[0]} {address[1]}")
@@ -94,6 +94,8 @@ class Pinger:
         self._voted = address
         self._outbox.send(Actor.WIRE, AddressVoted(*address))
 
-    def _announced(self) -> list[Endpoint | None]:
+    def _is_announced(self, address: Endpoint) -> bool:
         record = self._local.record
-        return [] if record is None else [endpoint_of(address) for address in record.addresses]
+        if record is None:
+            return False
+        return record.endpoint == address or address in map(endpoint_of, record.addresses)

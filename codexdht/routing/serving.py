@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from codexdht.errors import DecodeError
 from codexdht.identity import MAX_DISTANCE
 from codexdht.messages import discv5
@@ -10,6 +12,10 @@ from codexdht.messages.internal import Actor, PeerReply, PeerRequest
 from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
 
+_WIRE: Final = Actor.WIRE
+_NODES: Final = Kind.NODES
+_FIND_NODE: Final = Kind.FIND_NODE
+_FIND_NODE_FAST: Final = Kind.FIND_NODE_FAST
 _MAX_RECORDS = 16
 _MAX_RECORDS_FAST = 6
 _MAX_PACKETS = 16
@@ -31,9 +37,9 @@ class Serving:
         if request.client_mode:
             self._contacts.forget_client(request.node_id)
         try:
-            if request.kind == Kind.FIND_NODE_FAST:
+            if request.kind == _FIND_NODE_FAST:
                 records = self._closest(discv5.decode_find_node_fast(request.body), request.node_id)
-            elif request.kind == Kind.FIND_NODE:
+            elif request.kind == _FIND_NODE:
                 records = self._at_distances(discv5.decode_find_node(request.body), request.node_id)
             else:
                 self._contacts.counters["peer_requests_unknown"] += 1
@@ -43,8 +49,8 @@ class Serving:
             return
         bodies = discv5.split_records(records, _MAX_PACKETS)
         self._outbox.send(
-            Actor.WIRE,
-            PeerReply(request.node_id, request.host, request.port, request.request_id, Kind.NODES, bodies),
+            _WIRE,
+            PeerReply(request.node_id, request.host, request.port, request.request_id, _NODES, bodies),
         )
 
     def _closest(self, target: bytes, asker: bytes) -> list[bytes]:

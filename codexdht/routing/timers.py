@@ -30,6 +30,8 @@ class Timers:
         """Run what is due. What an action sets for now or earlier waits for the next run: time may have to pass before
         it can do anything, and rounding may have lost how much."""
         heap = self._heap
+        if not heap or heap[0][0] > now:  # mostly: this is called after every batch of messages
+            return
         due: list[Action] = []
         while heap and heap[0][0] <= now:
             due.append(heapq.heappop(heap)[2])

@@ -51,7 +51,7 @@ class AddressVotes:
         self._expire(now)
         family = ":" in like
         counts = [(count, seen) for seen, count in self._seen.items() if (":" in seen[0]) == family]
-        voters = sum(count for count, _ in counts)
+        voters = sum([count for count, _ in counts])
         if voters < self._settings.votes_needed:
             return None
         most, address = max(counts)

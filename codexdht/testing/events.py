@@ -27,7 +27,7 @@ class EventLoop:
     def at(self, time: float, callback: Callable[..., None], *args: Any) -> None:
         """Call back at a time, or next if that is over."""
         self._number += 1
-        heappush(self._heap, (max(time, self.now), self._number, callback, args))
+        heappush(self._heap, (time if time > self.now else self.now, self._number, callback, args))
 
     def after(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
         """Call back when `delay` seconds have passed."""

@@ -45,6 +45,9 @@ from codexdht.wire.local import LocalState
 from codexdht.wire.presence import Presence
 from codexdht.wire.settings import WireSettings
 
+_ROUTING: Final = Actor.ROUTING
+_PING: Final = int(Kind.PING)
+_PONG: Final = int(Kind.PONG)
 _ORDINARY: Final = 0
 _WHOAREYOU: Final = 1
 _HANDSHAKE: Final = 2
@@ -88,6 +91,7 @@ class FastWire(Presence):
         super().__init__(key, state, settings)
         self.datagrams: list[tuple[bytes, Endpoint]] = []
         self.node_id = node_id_of_public_key(key.public_key)
+        self._heads = [bytes((flag,)) + self.node_id for flag in range(4)]
         self._records = records
         self._sessions: dict[_Peer, bool] = {}
         self._seqs: dict[bytes, int] = {}
@@ -128,11 +132,11 @@ class FastWire(Presence):
             self._send(_KNOCK, pending.request_id, pending.peer[1])
 
     def _send(self, flag: int, rest: bytes, address: Endpoint) -> None:
-        self.datagrams.append((bytes((flag,)) + self.node_id + rest, address))
+        self.datagrams.append((self._heads[flag] + rest, address))
 
     def _sent(self, pending: _Pending, now: float) -> None:
         if pending.expects is None:
-            self.outbox.send(Actor.ROUTING, CallSent(pending.call))
+            self.outbox.send(_ROUTING, CallSent(pending.call))
             del self._pending[pending.request_id]
         pending.sent = now
 
@@ -173,7 +177,7 @@ class FastWire(Presence):
         else:
             del self._pending[pending.request_id]
         answer = CallAnswer(pending.call, kind, body, now - (pending.sent or 0.0), bool(message[0]))
-        self.outbox.send(Actor.ROUTING, answer)
+        self.outbox.send(_ROUTING, answer)
 
     def _count_packet(self, pending: _Pending, body: bytes, now: float) -> None:
         if pending.left is None:
@@ -195,7 +199,7 @@ class FastWire(Presence):
                 for each in late:
                     if self._pending.pop(each.request_id, None) is not None:
                         self.counters["calls_timed_out"] += 1
-                        self.outbox.send(Actor.ROUTING, CallFailed(each.call, "timeout"))
+                        self.outbox.send(_ROUTING, CallFailed(each.call, "timeout"))
 
     def deadline(self) -> float | None:
         """As in Machine."""
@@ -252,10 +256,10 @@ class FastWire(Presence):
             self._sessions[peer] = bool(message[0])
             self._seen(peer, b"")
         kind = message[1]
-        if kind == Kind.PING:
+        if kind == _PING:
             self.counters["served_ping"] += 1
             pong = encode_pong(Pong(self._local.record.seq, *peer[1]))
-            self._respond(peer[1], Kind.PONG, message[2:_HEAD], pong)
+            self._respond(peer[1], _PONG, message[2:_HEAD], pong)
         elif kind in RESPONSE_KINDS:
             self._answer(peer, message, now)
         elif kind in _FORWARD_TO:

@@ -42,15 +42,16 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Interface:
     """Where a node is attached: one address of one family.
 
-    address: what others see; nat: whether only answers come in; group: its side of a partition; is_up: false once
-    the node is gone. `allowed` is what a NAT remembers: until when packets of an endpoint come in.
+    address: what others see; is_v6: its family; nat: whether only answers come in; group: its side of a partition;
+    is_up: false once the node is gone. `allowed` is what a NAT remembers: until when packets of an endpoint come in.
     """
 
-    __slots__ = ("address", "allowed", "group", "is_up", "nat", "number", "receive")
+    __slots__ = ("address", "allowed", "group", "is_up", "is_v6", "nat", "number", "receive")
 
     def __init__(self, number: int, address: Endpoint, receive: Receiver, *, nat: bool) -> None:
         self.number = number
         self.address = address
+        self.is_v6 = ":" in address[0]
         self.receive = receive
         self.nat = nat
         self.group = 0

@@ -35,6 +35,7 @@ from codexdht.testing.network import Interface, Network
 
 UNIX_START: Final = 1_800_000_000.0
 """Unix time at the beginning of every simulation."""
+_WIRE: Final = Actor.WIRE
 _SHORTEST_WAIT: Final = 0.001
 _GRACE: Final = 1e-6
 _NEVER: Final = float("inf")
@@ -272,7 +273,7 @@ class Node:
     def receive(self, data: bytes, source: Endpoint) -> None:
         """Take a datagram from the network."""
         self.machines.wire.receive_datagram(data, source, self._loop.now)
-        self._turn(Actor.WIRE)
+        self._turn(_WIRE)
 
     def wake(self) -> None:
         """Tick the machines that are due."""
@@ -283,7 +284,10 @@ class Node:
         due = [actor for actor, time in self._due.items() if time <= now]
         for actor in due:
             self._by_actor[actor].tick(now)
-        self._turn(*due)
+        if due:
+            self._turn(*due)
+        else:  # what was due then has been settled meanwhile
+            self._plan()
 
     def _turn(self, *touched: Actor) -> None:
         """Carry messages until nobody has anything to say, beginning with what these machines say."""
@@ -292,7 +296,8 @@ class Node:
         self._touched += touched
         for actor in self._touched:  # grows while messages are given to others
             outbox = self._by_actor[actor].outbox
-            outbox.events.clear()
+            if outbox.events:
+                outbox.events.clear()
             for to, messages in outbox.take():
                 self._give(to, messages)
         self._flush()
@@ -325,8 +330,9 @@ class Node:
             return
         if wire.datagrams:
             for data, destination in wire.datagrams:
+                is_v6 = ":" in destination[0]
                 for interface in self.interfaces:
-                    if (":" in interface.address[0]) == (":" in destination[0]):
+                    if interface.is_v6 == is_v6:
                         self._network.send(interface, data, destination)
                         break
                 else:
@@ -348,7 +354,7 @@ class Node:
     def _plan(self) -> None:
         """Have `wake` called at the first deadline, a millisecond from now at the earliest, as a shell would."""
         now, due = self._loop.now, self._due
-        for actor in self._touched:
+        for actor in set(self._touched):
             deadline = self._by_actor[actor].deadline()
             due[actor] = _NEVER if deadline is None else deadline
         self._touched.clear()
