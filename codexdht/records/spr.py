@@ -34,12 +34,13 @@ MAX_SEQ: Final = 2**64 - 1
 class SignedPeerRecord:
     """A verified record.
 
-    encoded: the envelope as received; public_key: 33 bytes; node_id: 32 bytes; seq: below 2**64;
+    encoded: the envelope as received; public_key: 33 bytes; node_id: 32 bytes, number: the same as one, kept here as
+    tables compare ids all the time; seq: below 2**64;
     addresses: binary multiaddresses, undecodable ones left out; endpoint: where its datagrams go, or None (see
     `reached_over`). Two records are equal when their bytes are.
     """
 
-    __slots__ = ("addresses", "encoded", "endpoint", "node_id", "public_key", "seq")
+    __slots__ = ("addresses", "encoded", "endpoint", "node_id", "number", "public_key", "seq")
 
     def __init__(
         self, encoded: bytes, public_key: bytes, node_id: bytes, seq: int, addresses: tuple[bytes, ...]
@@ -47,6 +48,7 @@ class SignedPeerRecord:
         self.encoded = encoded
         self.public_key = public_key
         self.node_id = node_id
+        self.number = int.from_bytes(node_id, "big")
         self.seq = seq
         self.addresses = addresses
         self.endpoint: Endpoint | None = next(filter(None, map(endpoint_of, addresses)), None)

@@ -63,7 +63,7 @@ def _load_one(item: object, unix_offset: float, ip_limits: str, cache: RecordCac
     if record.endpoint is None:
         return None
     network = network_of(record.endpoint[0], ip_limits)
-    entry = Entry(record, int.from_bytes(record.node_id, "big"), network, saved.first_seen - unix_offset)
+    entry = Entry(record, record.number, network, saved.first_seen - unix_offset)
     entry.last_seen = saved.last_seen - unix_offset if saved.last_seen else NEVER
     entry.rtt, entry.rtt_var, entry.rtt_min = saved.rtt, saved.rtt_var, saved.rtt_min
     entry.reliability, entry.answers, entry.failures = saved.reliability, saved.answers, 1

@@ -102,7 +102,7 @@ class RoutingTable:
 
         A newer record replaces an older one. A node whose endpoint has changed is not relayed until it answers there.
         """
-        number = int.from_bytes(record.node_id, "big")
+        number = record.number
         entry = self._entries.get(number)
         if entry is not None:
             if record.seq > entry.record.seq:
@@ -113,7 +113,7 @@ class RoutingTable:
     def answered(self, record: SignedPeerRecord, rtt: float, now: float) -> Entry | None:
         """Count an answer of a node, which earns it a place before nodes that never answered."""
         entry = self.add(record, now)
-        number = int.from_bytes(record.node_id, "big")
+        number = record.number
         if entry is None:
             spare = self._bucket(number).spare(number)
             if spare is not None:

@@ -14,6 +14,7 @@ records, TALK_REQ.
 
 from __future__ import annotations
 
+from functools import cache
 from heapq import heappop, heappush
 from typing import Final
 
@@ -62,6 +63,12 @@ _FORWARD_TO: Final = {
 }
 _SEVERAL: Final = (int(Kind.NODES), int(Kind.PROVIDERS))
 _Peer = tuple[bytes, Endpoint]
+
+
+@cache
+def _shared(peer: _Peer) -> _Peer:
+    """Return the one copy of a peer that all machines of a simulation keep: they have millions of sessions."""
+    return peer
 
 
 class _Pending:
@@ -142,7 +149,7 @@ class FastWire(Presence):
 
     def _make_session(self, peer: _Peer, client_mode: bool) -> None:
         """Remember a session; at the limit the oldest leaves."""
-        self._sessions[peer] = client_mode
+        self._sessions[_shared(peer)] = client_mode
         if len(self._sessions) > self._settings.sessions:
             del self._sessions[next(iter(self._sessions))]
 
@@ -236,7 +243,7 @@ class FastWire(Presence):
             record = self._records.decode(encoded)
             if record.node_id != peer[0]:
                 raise DecodeError("foreign record")
-            self._seqs[peer[0]] = record.seq
+            self._seqs[record.node_id] = record.seq
         self.counters["handshakes_accepted"] += 1
         self._make_session(peer, bool(message[0]))
         self._seen(peer, encoded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ _REGION: Final = 200
 _STRANGERS: Final = 250
 _DAY: Final = 86_400.0
 _START_SPREAD: Final = 10.0
+_QUARTER: Final = 4
 
 
 def grow(world: World, count: int, *, bootstraps: int = 3, pause: float = 0.5) -> list[Node]:
@@ -66,12 +68,12 @@ def settle(world: World, count: int, *, dead: float = 0.1, sessions: bool = True
 
 def _living(world: World, node: Node) -> _Identity:
     record = world.records.decode(node.record)
-    return _Identity(int.from_bytes(node.node_id, "big"), record, node)
+    return _Identity(record.number, record, node)
 
 
 def _dead(world: World) -> _Identity:
     record = world.record_at(world.new_key(), world.addresses.ipv4())
-    return _Identity(int.from_bytes(record.node_id, "big"), record, None)
+    return _Identity(record.number, record, None)
 
 
 def _acquaintances(world: World, everybody: list[_Identity], at: int) -> list[_Identity]:
@@ -116,7 +118,11 @@ def _make_sessions(node: Node, known: list[_Identity]) -> None:
 
 
 class Churn:
-    """Replaces nodes: one is killed, and a fresh one joins through a few random live nodes. `spared` are left alone."""
+    """Replaces nodes: one is killed, and a fresh one joins through a few random live nodes. `spared` are left alone.
+
+    What a killed node leaves refers to itself, and in a large heap Python looks for such things all but never; so they
+    are looked for here, each time a quarter of all nodes has been replaced.
+    """
 
     def __init__(self, world: World, share_per_hour: float, spared: list[Node]) -> None:
         self.replaced = 0
@@ -142,6 +148,8 @@ class Churn:
             self._alive[at].kill()
             self._alive[at] = join(self._world, self._alive)
             self.replaced += 1
+            if self.replaced % max(1, len(self._alive) // _QUARTER) == 0:
+                gc.collect()
         self._next()
 
 

@@ -120,6 +120,7 @@ def steady(options: Options) -> Outcome:
 def churn(options: Options) -> Outcome:
     """A share of the nodes is replaced every hour, while providers publish again by themselves."""
     stage = Stage("churn", options)
+    stage.nodes = []  # most of them will be gone
     replacing = Churn(stage.world, options.churn, stage.providers)
     rounds = max(_ROUNDS, round(options.hours * 4))
     probes = stage.observe(options.hours * 3600, rounds, options.searches)
