@@ -1,4 +1,4 @@
-"""The store's tables in an LMDB environment; the only module that imports lmdb.
+"""The store's tables in an LMDB environment; the only module but `pages` that imports lmdb.
 
 Durability. LMDB never overwrites a page that the last commit refers to. A commit writes the new pages, syncs them,
 and then writes a new root with a synchronous write. With its default flags, used here, a killed process or machine
@@ -21,8 +21,7 @@ raised.
 from __future__ import annotations
 
 import errno
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -30,22 +29,16 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import lmdb
-import lmdb.verify
 
 from codexdht.errors import StoreError
 from codexdht.store.backend import ADVICE, PAIRS, PREFIX, NoRoom, Row, Table
 from codexdht.store.files import Owner
+from codexdht.store.pages import DATA_FILE, check_structure, count_pages, name_of
 from codexdht.store.settings import StoreSettings
 
-DATA_FILE: Final = "data.mdb"
 _CRASHES: Final = 3
 _MIN_RESERVE: Final = 8 * 1024 * 1024
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-_NAMES: Final = {Table.BY_PEER: "by_peer_3", Table.BY_EXPIRY: "by_expiry_3"}
-_MISCOUNT: Final = re.compile(
-    "|".join(rf"/{_NAMES[table]} DB: walked .*pages.*, record says" for table in PAIRS)
-)
-"""What LMDB counts wrongly by itself (`_pages`) is no damage."""
 _OLD_TABLES: Final = (b"by_peer", b"by_expiry", b"by_peer_2", b"by_expiry_2")
 
 
@@ -131,7 +124,7 @@ class LmdbBackend:
         owner.begin()
 
     def _open_table(self, table: Table) -> lmdb._Database:
-        name = _NAMES.get(table, table.name.lower()).encode()
+        name = name_of(table).encode()
         pairs = table in PAIRS
         return self._env.open_db(name, create=not self._read_only, dupsort=pairs, dupfixed=pairs)
 
@@ -266,18 +259,25 @@ class LmdbBackend:
         except lmdb.Error as error:
             self._give_up(error)
         size = int(stats[0]["psize"])
-        return size * sum(_pages(table, stat, size) for table, stat in zip(Table, stats, strict=True))
+        return size * sum(count_pages(table, stat, size) for table, stat in zip(Table, stats, strict=True))
 
     def file_bytes(self) -> int:
         """See `Backend`."""
         return (self.path / DATA_FILE).stat().st_size
 
-    def copy_compacted(self, target: Path) -> None:
-        """Write a copy without free pages into an existing empty directory, also of a store in use."""
+    def append(self, table: Table, rows: Iterable[Row]) -> None:
+        """Write rows, in order, behind all that the table has: their pages are filled, not split in halves."""
         try:
-            self._env.copy(str(target), compact=True)
+            cursor = (self._writer or self._write()).cursor(self._dbs[table])
+            if self._paired[table]:
+                rows = ((key[:PREFIX], key[PREFIX:]) for key, _ in rows)
+            cursor.putmulti(rows, append=True)
         except lmdb.Error as error:
             self._give_up(error)
+
+    def map_bytes(self) -> int:
+        """Return the size of the map."""
+        return int(self._env.info()["map_size"])
 
     def close_files(self) -> None:
         """Close the environment and stay its owner, so that its files can be replaced."""
@@ -329,16 +329,6 @@ class LmdbBackend:
         raise StoreError(f"{self.path / DATA_FILE} is damaged ({error}); {ADVICE}") from None
 
 
-def _pages(table: Table, stat: Any, size: int) -> int:
-    """Return how many pages a table has. For a table in `PAIRS` LMDB's own count only ever grows: it forgets pages of a
-    prefix's values that are given back. There it is taken for no more than half-filled pages would be."""
-    counted: int = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-    if table not in PAIRS:
-        return counted
-    half_filled: int = 2 + stat["entries"] * 2 * (PREFIX + PAIRS[table]) // size
-    return min(counted, half_filled)
-
-
 def _pairs(cursor: lmdb.Cursor[bytes], start: bytes, end: bytes, size: int) -> Iterator[Row]:
     """Return the rows of a table in `PAIRS`, where LMDB keeps the rest of a key as one of its prefix's values."""
     prefix, rest = start[:PREFIX], start[PREFIX:]
@@ -355,22 +345,6 @@ def _pairs(cursor: lmdb.Cursor[bytes], start: bytes, end: bytes, size: int) -> I
             return
         if key >= start:
             yield key, b""
-
-
-def check_structure(path: Path) -> list[str]:
-    """Return what is wrong with the pages of a store's file, without LMDB itself, which may not survive finding out.
-
-    Nothing is found when somebody writes to the file meanwhile: the walk would have seen a mixture.
-    """
-    before = (path / DATA_FILE).stat()
-    try:
-        problems: list[str] = lmdb.verify.verify(str(path))
-    except lmdb.verify.VerifyError as error:
-        problems = [str(error)]
-    after = (path / DATA_FILE).stat()
-    if after.st_mtime_ns != before.st_mtime_ns:
-        return []
-    return [problem for problem in problems if not _MISCOUNT.search(problem)]
 
 
 def open_lmdb(

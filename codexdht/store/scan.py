@@ -19,11 +19,17 @@ def no_progress(_done: int, _total: int) -> None:
 
 
 def rows_of(backend: Backend, table: Table) -> Iterator[Row]:
-    """Return every row of a table, read a page at a time."""
+    """Return every row of a table."""
+    for rows in pages_of(backend, table):
+        yield from rows
+
+
+def pages_of(backend: Backend, table: Table) -> Iterator[list[Row]]:
+    """Return every row of a table, `PAGE` at a time."""
     start = b""
     while True:
         rows = backend.range(table, start, END, PAGE)
-        yield from rows
+        yield rows
         if len(rows) < PAGE:
             return
         start = rows[-1][0] + b"\0"

@@ -20,12 +20,13 @@ from codexdht.store.backend import Backend, Table
 from codexdht.store.clock import StoreClock
 from codexdht.store.files import replace_file
 from codexdht.store.layout import CLOCK_ROW, KEY_SIZE, LAYOUT_ROW, decode_entry
-from codexdht.store.lmdb_backend import DATA_FILE, open_existing, open_lmdb, open_readonly
+from codexdht.store.lmdb_backend import LmdbBackend, open_existing, open_lmdb, open_readonly
 from codexdht.store.migrations import prepare
+from codexdht.store.pages import DATA_FILE
 from codexdht.store.peers import decode_peer
 from codexdht.store.providers import Announcement, Providers
 from codexdht.store.rules import Outcome
-from codexdht.store.scan import END, PAGE, Progress, no_progress, rows_of
+from codexdht.store.scan import END, PAGE, Progress, no_progress, pages_of, rows_of
 from codexdht.store.settings import StoreSettings
 from codexdht.store.verify import VerifyReport, verify
 
@@ -188,24 +189,39 @@ class _Import:
 def compact(path: Path | str, progress: Progress = no_progress) -> tuple[int, int]:
     """Rewrite a store that no node uses without its free pages; return its size in bytes before and after.
 
-    The new file takes the old one's place only when it is complete and on disk. Raises StoreError.
+    The new file takes the old one's place only when it is complete and on disk. Raises StoreError, and NoRoom when the
+    disk has too little for a second one. LMDB has a copy function for this, but it crashes (0.9.36, with more than a
+    page of fixed-size values under one key).
     """
     directory = Path(path)
     backend = open_existing(directory)
     fresh = directory / "compact"
     try:
+        prepare(backend)
         before = backend.file_bytes()
         shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        progress(0, before)
-        backend.copy_compacted(fresh)
+        _copy(backend, fresh, progress)
         backend.close_files()
         replace_file(fresh / DATA_FILE, directory / DATA_FILE)
-        after = (directory / DATA_FILE).stat().st_size
-        progress(before, before)
-        return before, after
+        return before, (directory / DATA_FILE).stat().st_size
     except OSError as error:
         raise StoreError(f"cannot compact the store in {directory}: {error.strerror}") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         backend.close()
+
+
+def _copy(backend: LmdbBackend, path: Path, progress: Progress) -> None:
+    """Write all rows into a new store."""
+    total = sum(backend.count(table) for table in Table)
+    done = 0
+    target = LmdbBackend(path, backend.map_bytes())
+    try:
+        for table in Table:
+            for rows in pages_of(backend, table):
+                target.append(table, rows)
+                done += len(rows)
+                progress(done, total)
+        target.commit()
+    finally:
+        target.close()

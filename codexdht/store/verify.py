@@ -10,7 +10,8 @@ from codexdht.errors import DecodeError, StoreError
 from codexdht.records import decode_record
 from codexdht.store.backend import Backend, Table
 from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, decode_entry, expiry_row
-from codexdht.store.lmdb_backend import check_structure, existing, open_readonly
+from codexdht.store.lmdb_backend import existing, open_readonly
+from codexdht.store.pages import check_structure
 from codexdht.store.peers import decode_peer
 from codexdht.store.scan import PAGE, Progress, no_progress, rows_of
 

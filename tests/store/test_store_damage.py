@@ -16,11 +16,12 @@ import pytest
 from codexdht.errors import StoreError
 from codexdht.store.backend import PAIRS, PREFIX, Table
 from codexdht.store.layout import LAYOUT
-from codexdht.store.lmdb_backend import check_structure, open_lmdb, open_readonly
+from codexdht.store.lmdb_backend import open_lmdb, open_readonly
 from codexdht.store.machine import StoreMachine
 from codexdht.store.memory_backend import MemoryBackend
+from codexdht.store.pages import check_structure
 from codexdht.store.settings import StoreSettings
-from codexdht.store.tools import store_stats, verify
+from codexdht.store.tools import compact, store_stats, verify
 
 PAGE = 4096
 
@@ -154,6 +155,16 @@ def test_older_layout_is_migrated(make_disk_store: Any, layout: int) -> None:
     store.start()
     store.wait(90_000)
     assert store.gauge("records") == 0
+
+
+def test_compacting_an_older_layout_migrates_it(make_disk_store: Any) -> None:
+    """What is rewritten has the layout of today, and all records."""
+    store = make_disk_store()
+    path = filled(store).parent
+    _turn_into(1, path)
+    compact(path)
+    assert store_stats(path)["layout"] == LAYOUT
+    assert verify(path)[:3] == (200, 7, [])
 
 
 def test_interrupted_migration_is_done_again(make_disk_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,10 @@ from codexdht.store.tools import compact, export_records, import_records, store_
 HOSTS = ["1.2.3.4", "127.0.0.1", "2a00:1450::1"]
 
 
-def fill(store: Any, records: int = 60) -> None:
+def fill(store: Any, records: int = 60, pause: int = 1) -> None:
     for key in range(records):
         store.add(key // 3, peer=key % 20, host=HOSTS[key % 3], settle=False)
-        store.now += 1
+        store.now += pause
     store.settle()
     store.wait(0.1)
     store.stop()
@@ -195,18 +195,23 @@ def test_store_in_use_is_not_written_to(make_disk_store: Any) -> None:
         compact(store.path)
 
 
-def test_compact(make_disk_store: Any) -> None:
-    """The file shrinks to what is used; nothing is lost, and nothing else is left in the directory."""
+@pytest.mark.parametrize("pause", [0, 1])
+def test_compact(make_disk_store: Any, pause: int) -> None:
+    """The file shrinks to what is used; nothing is lost, and nothing else is left in the directory. That holds for
+    records that all expire in one second, too: the copy function of LMDB crashes on them."""
     store = make_disk_store(lifetime=1000)
-    fill(store, 900)
+    fill(store, 900, pause)
     store.start()
     store.remove(1)
     store.settle()
     store.wait(1)
     store.stop()
     expected = lines_of(store.path)
-    before, after = compact(store.path)
+    steps: list[tuple[int, int]] = []
+    before, after = compact(store.path, lambda done, total: steps.append((done, total)))
     assert after < before
+    assert steps[-1][0] == steps[-1][1] > 3 * len(expected)
+    assert steps == sorted(steps)
     assert sorted(p.name for p in store.path.iterdir()) == ["data.mdb", "lock.mdb", "owner.lock"]
     assert lines_of(store.path) == expected
     assert verify(store.path).problems == []
