@@ -149,6 +149,7 @@ class Churn:
             self._alive[at] = join(self._world, self._alive)
             self.replaced += 1
             if self.replaced % max(1, len(self._alive) // _QUARTER) == 0:
+                self._world.alive()  # forgets the others
                 gc.collect()
         self._next()
 
