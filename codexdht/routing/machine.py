@@ -234,12 +234,15 @@ class RoutingMachine:
         self.local.unix_offset = clock.unix_offset
 
     def _on_local_records(self, records: LocalRecords, now: float) -> None:
+        before = self.local.default_record
         try:
             self.local.update(records, self._contacts.records)
         except DecodeError:
             self.counters["local_records_bad"] += 1
             return
         self._live(self.local.life, now)
+        if self.local.default_record != before:
+            self._published.record_changed(now)
 
     def _live(self, life: Life, now: float) -> None:
         """Take the node to be in this state; maintenance runs while it is started and our record is known."""

@@ -34,8 +34,9 @@ class Published:
     The walk visits the key space in `_SLICES` steps, one turn in `_period` seconds, so that work is spread evenly and
     neighbouring keys share lookups; a key published within the last half period waits for the next turn, and none
     becomes older than one and a half periods: 18 h of a lifetime of 24 h. A sweep visits everything at once, for keys
-    that are overdue already: after a restart, after a failure, and when a sample of keys shows that their holders
-    leave faster than the period allows; the period then becomes the time in which half of them leave.
+    that are overdue already: after a restart, after a failure, when the record has changed that they were published with, and
+    when a sample of keys shows that their holders leave faster than the period allows; the period then becomes the time
+    in which half of them leave.
 
     `_active` are keys whose publication will be written down; a key withdrawn meanwhile is in it no longer. `_fresh`
     are written down with the next flush. `_run` numbers starts, so that timers of an earlier one do nothing.
@@ -99,6 +100,11 @@ class Published:
         self.running = False
         self._run += 1
         self._active.clear()
+
+    def record_changed(self, now: float) -> None:
+        """Publish again soon what was published with the default record as it was before: it may lead nowhere now."""
+        if self.running:
+            self._sweep_later(now)
 
     # For users ----------------------------------------------------------------------------------------------------
 
@@ -202,15 +208,18 @@ class Published:
 
     def _sweep(self, now: float) -> None:
         self._sweep_is_set = False
-        if not self._sweeping:
-            self._sweeping = True
-            self._visit(0, _END, self._period, self._swept, now)
+        if self._sweeping:  # it may be past what is overdue by now
+            self._sweep_later(now)
+            return
+        self._sweeping = True
+        self._visit(0, _END, self._period, self._swept, now)
 
     def _swept(self, _now: float) -> None:
         self._sweeping = False
 
     def _visit(self, start: int, end: int, age: float, then: Action, now: float) -> None:
-        """Publish the keys from start to before end that were last published longer than `age` ago, page by page."""
+        """Publish the keys from start to before end that were last published longer than `age` ago, or with a record
+        that has changed, page by page."""
 
         def on_page(items: Any, at: float) -> None:
             if items is None:
@@ -237,7 +246,7 @@ class Published:
         unix = now + self._local.unix_offset
         by_record: dict[bytes, list[bytes]] = {}
         for key, published, record in items:
-            if unix - published >= age and key not in self._active:
+            if key not in self._active and self._is_due(published, record, age, unix):
                 by_record.setdefault(record, []).append(key)
 
         def next_record(complete: bool, at: float) -> None:
@@ -248,6 +257,10 @@ class Published:
             self._publish(keys, kept, next_record, at)
 
         next_record(True, now)
+
+    def _is_due(self, published: float, kept: bytes, age: float, unix: float) -> bool:
+        """Tell whether a key was published too long ago, or before the default record, with which it is, changed."""
+        return unix - published >= age or (not kept and published < self._local.default_seq <= unix)
 
     # The check ----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from codexdht.messages.internal import (
     Actor,
     Done,
     DropProvided,
+    LocalRecords,
     Publish,
     PutProvided,
     Stats,
@@ -16,6 +17,7 @@ from codexdht.messages.internal import (
 from codexdht.routing.settings import RoutingSettings
 
 API = Actor.API
+UNIX = 1_700_000_000.0
 KEY = b"\x42" * 32
 
 
@@ -124,3 +126,47 @@ def test_republishing_may_be_left_to_the_caller(swarm: Any) -> None:
     swarm.run(60)
     assert memory.items == {}
     assert not [m for _, m in me.said if type(m).__name__ == "ListProvided"]
+
+
+def changed(swarm: Any, me: Any, key: Any, port: int) -> LocalRecords:
+    """Return what the wire says after it has signed another record now."""
+    record = swarm.signer.record(key=key, seq=int(swarm.now + me.machine.local.unix_offset), port=port)
+    return LocalRecords(record.encoded, b"")
+
+
+def test_a_changed_record_is_published_under_the_keys_of_the_old_one(swarm: Any) -> None:
+    """Two minutes after the address has changed, its holders know; a record of the user's own stays as it is. That
+    happens once for each change, and not for a record whose seq lies in the future."""
+    swarm.grow(20)
+    memory, key, own = Provided(), swarm.signer.key(), swarm.signer.record().encoded
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], record=swarm.signer.record(key=key), stored=memory.answers())
+    swarm.run(60)
+    swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 6)
+    swarm.ask(me, Publish(API, 2, swarm.now + 5, [b"\x43" * 32], own), 6)
+    told = [changed(swarm, me, key, port) for port in (9001, 9002)]
+    for records in told:
+        swarm.tell(me, records)
+        swarm.run(1)
+    swarm.run(120)
+    received = [peer.providers.get(KEY, []) for peer in swarm.peers.values()]
+    assert sum(records[-1:] == [told[1].record] for records in received) >= 16
+    assert all(len(records) <= 2 for records in received)
+    assert not any(own in records[1:] for peer in swarm.peers.values() for records in peer.providers.values())
+    ahead = swarm.signer.record(key=key, seq=2**40).encoded
+    swarm.tell(me, LocalRecords(ahead, b""))
+    swarm.run(120)
+    assert received == [peer.providers.get(KEY, []) for peer in swarm.peers.values()]
+
+
+def test_a_record_that_changed_while_the_node_was_down_is_published(swarm: Any) -> None:
+    """A restarted node sees that its record is younger than what it has published."""
+    swarm.grow(20)
+    memory = Provided()
+    record = swarm.signer.record(seq=int(UNIX) - 10)
+    memory.items = {bytes([i]) * 32: (UNIX - 5 * i, b"") for i in range(1, 5)}
+    boot = next(iter(swarm.peers.values())).record
+    swarm.add([boot], record=record, stored=memory.answers())
+    swarm.run(90)
+    held = {key for peer in swarm.peers.values() for key in peer.providers}
+    assert held == {b"\x03" * 32, b"\x04" * 32}
