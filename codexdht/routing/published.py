@@ -34,9 +34,9 @@ class Published:
     The walk visits the key space in `_SLICES` steps, one turn in `_period` seconds, so that work is spread evenly and
     neighbouring keys share lookups; a key published within the last half period waits for the next turn, and none
     becomes older than one and a half periods: 18 h of a lifetime of 24 h. A sweep visits everything at once, for keys
-    that are overdue already: after a restart, after a failure, when the record has changed that they were published with, and
-    when a sample of keys shows that their holders leave faster than the period allows; the period then becomes the time
-    in which half of them leave.
+    that are overdue already: after a restart, after a failure, when the record that they were published with has
+    changed, and when a sample of keys shows that their holders leave faster than the period allows; the period then
+    becomes the time in which half of them leave.
 
     `_active` are keys whose publication will be written down; a key withdrawn meanwhile is in it no longer. `_fresh`
     are written down with the next flush. `_run` numbers starts, so that timers of an earlier one do nothing.

@@ -81,7 +81,7 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Verified records kept by their bytes."""
 
     republish: bool = True
-    """Publish again what this node provides, in time and when its record has changed; false leaves that to the caller."""
+    """Publish again what this node provides, in time and when its record has changed; false: the caller will."""
     republish_every: Seconds = 12 * 3600.0
     """Longest time between two publications of a key."""
     republish_min: Seconds = 3600.0
