@@ -45,7 +45,9 @@ class Pinger:
         """Take a PONG, or the record that one has made us ask for."""
         self.in_flight -= last
         if call.kind == _PING:
-            self._on_pong(call, body, rtt, now)
+            pong = self.heard(call.record, body, now)
+            if call.context is not None:
+                call.context(pong, rtt, now)
         elif body:
             answer: NodesAnswer = call.context
             self._contacts.learn(answer.take(body, self._contacts.records, self._contacts.counters), now)
@@ -56,18 +58,18 @@ class Pinger:
         if call.kind == _PING and call.context is not None:
             call.context(None, 0.0, now)
 
-    def _on_pong(self, call: PendingCall, body: bytes, rtt: float, now: float) -> None:
+    def heard(self, record: SignedPeerRecord, body: bytes, now: float) -> Pong | None:
+        """Learn from the PONG of a node, whoever sent it the PING: count its vote, and fetch its record if that has
+        changed. Return what it says, if it decodes."""
         try:
             pong = discv5.decode_pong(body)
         except DecodeError:
             self._contacts.counters["pongs_undecodable"] += 1
-            pong = None
-        if pong is not None:
-            self._count_vote(call.record, (pong.host, pong.port), now)
-            if pong.seq > self._contacts.best_record(call.record).seq:
-                self._fetch(call.record, now)
-        if call.context is not None:
-            call.context(pong, rtt, now)
+            return None
+        self._count_vote(record, (pong.host, pong.port), now)
+        if pong.seq > self._contacts.best_record(record).seq:
+            self._fetch(record, now)
+        return pong
 
     def _fetch(self, record: SignedPeerRecord, now: float) -> None:
         if self._calls.room:

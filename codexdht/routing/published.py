@@ -151,7 +151,7 @@ class Published:
         return query
 
     def _lookup(self, key: bytes, width: int, now: float) -> Lookup:
-        return self._runner.lookup(key, now, width)
+        return self._runner.lookup(key, now, width, prompt=True)
 
     def _reach(self) -> int:
         """Return the distance within which about k nodes live, as seen from our own neighbourhood."""

@@ -81,7 +81,7 @@ class UserRequests:
         """Find the nodes closest to a target."""
         if self._refused(request):
             return
-        query = self._runner.lookup(request.target, now)
+        query = self._runner.lookup(request.target, now, prompt=True)
 
         def on_end(complete: bool, _at: float) -> None:
             nodes = [record.encoded for record in query.closest()]

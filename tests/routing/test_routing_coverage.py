@@ -13,8 +13,8 @@ from codexdht.routing.queries.coverage import (
     first_gap,
     home_bits,
     is_credible,
-    next_point,
     subtree,
+    unexplored,
 )
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.query import Ask, Shape
@@ -70,13 +70,13 @@ def test_a_node_is_believed_about_its_home_only(known: list[int], data: st.DataO
 
 
 def test_a_node_is_asked_about_the_nearest_gap_around_it() -> None:
-    """First what nobody has told of, nearest to the node first; then what only one has; at last the node itself."""
+    """First what nobody has told of, nearest to the node first; then what only one has, and so on."""
     node = 0b1010, 4
-    assert next_point([(0, 8), (10, 16)], [], node, 16, 1) == 8
-    assert next_point([(8, 16)], [], node, 16, 1) == 0
-    assert next_point([(8, 16)], [0, 2, 4], node, 16, 1) == 6
-    assert next_point([(0, 16), (8, 10)], [], node, 16, 1) == 10
-    assert next_point([(0, 16)] * 3, [], node, 16, 1) == 0b1010
+    assert unexplored([(0, 8), (10, 16)], node, 16, 1) == 8
+    assert unexplored([(8, 16)], node, 16, 1) == 0
+    assert unexplored([(8, 16), *(subtree(point, 1) for point in (0, 2, 4))], node, 16, 1) == 6
+    assert unexplored([(0, 16), (8, 10)], node, 16, 1, levels=2) == 10
+    assert unexplored([(0, 16), (8, 10)], node, 16, 1) is None
 
 
 def answer(query: Lookup, ask: Ask, named: list[int]) -> None:

@@ -12,12 +12,10 @@ everybody in the largest subtree around its owner that has no more than k nodes 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from typing import Final
 
 ANSWER_SIZE: Final = 6
 _NEIGHBOURS: Final = 16
-_LEVELS: Final = 3
 _ID_BITS: Final = 256
 
 Span = tuple[int, int]
@@ -39,11 +37,13 @@ def claim(about: int, named: int, reach: int) -> Span:
     return subtree(about, max(reach.bit_length() - 1, 0) if named >= ANSWER_SIZE else _ID_BITS)
 
 
-def is_credible(claimed: Span, claimant: int, known: list[int]) -> bool:
+def is_credible(claimed: Span, claimant: int, known: list[int], most: int = _ID_BITS) -> bool:
     """Tell whether a node at this distance knows all of what it claims: whether the smallest subtree that holds both
-    has k nodes at most of those known. known: their distances, sorted."""
+    has k nodes at most of those known, and no more than 2^most ids. known: their distances, sorted."""
     start, end = claimed
     bits = max((claimant ^ start).bit_length(), (end - start).bit_length() - 1)
+    if bits > most:
+        return False
     first, last = subtree(claimant, bits)
     return bisect_left(known, last) - bisect_left(known, first) <= _NEIGHBOURS
 
@@ -57,22 +57,21 @@ def home_bits(distance: int, known: list[int]) -> int:
     return bits[_NEIGHBOURS] - 1 if len(bits) > _NEIGHBOURS else _ID_BITS
 
 
-def next_point(claims: list[Span], asked: Iterable[int], node: Span, radius: int, guess: int) -> int:
+def unexplored(claims: list[Span], node: Span, radius: int, bits: int, levels: int = 1) -> int | None:
     """Return about which distance a node should be asked: the first gap in a subtree around it, the smallest that has
-    one; where there is none, what only one node has told of, then what only two have, and else the node itself.
+    one; where there is none, what only one node has told of, and so on for `levels`; None if it can tell of nothing.
 
-    node: its distance, and the bits of the largest such subtree; radius: gaps from there on do not count; asked:
-    points that others are being asked about just now, which will claim subtrees of about 2^guess ids.
+    node: its distance, and the bits of the largest such subtree; radius: gaps from there on do not count; bits: of the
+    smallest subtree looked at.
     """
     distance, most = node
-    expected = claims + [subtree(point, guess) for point in asked]
-    for level in range(1, _LEVELS + 1):
-        for bits in range(min(guess, most), most + 1):
-            start, end = subtree(distance, bits)
-            gap = first_gap(expected, (start, min(end, radius)), level)
+    for level in range(1, levels + 1):
+        for size in range(min(bits, most), most + 1):
+            start, end = subtree(distance, size)
+            gap = first_gap(claims, (start, min(end, radius)), level)
             if gap is not None:
                 return gap
-    return distance
+    return None
 
 
 def first_gap(claims: list[Span], span: Span, level: int = 1) -> int | None:

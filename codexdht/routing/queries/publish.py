@@ -31,16 +31,23 @@ class Publish:
     The lookup is left alone until it has heard something, or the time comes at which it wants to be looked at
     (`_look_at`): nearly all calls of `next` come from records that have left.
 
+    A node whose answer is outstanding when the lookup ends gets the record when its request has ended: until then
+    what is sent to it may wait for a handshake that will never come. `_undecided` are such nodes, `_later` is what
+    waits for them, `_free` what does so no more.
+
     `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys
     leave at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by
-    key: sends in flight, and one for a key that is looked up or waits in `_ready`; a key that leaves it is published.
+    key: sends in flight or waiting, and one for a key that is looked up or waits in `_ready`; a key that leaves it is
+    published.
     """
 
     __slots__ = (
         "_breadth",
         "_dead",
         "_early",
+        "_free",
         "_keys",
+        "_later",
         "_left",
         "_look_at",
         "_lookup",
@@ -53,6 +60,7 @@ class Publish:
         "_record",
         "_tokens",
         "_tokens_at",
+        "_undecided",
         "_width",
         "done",
         "on_published",
@@ -90,6 +98,9 @@ class Publish:
         self._ready: deque[tuple[bytes, list[SignedPeerRecord]]] = deque()
         self._left: dict[bytes, int] = {}
         self._dead: set[bytes] = set()
+        self._undecided: set[bytes] = set()
+        self._later: dict[bytes, list[Ask]] = {}
+        self._free: list[Ask] = []
         self._tokens = float(_BURST)
         self._tokens_at: float | None = None
 
@@ -97,7 +108,8 @@ class Publish:
         """Return what to send now."""
         if self.done:
             return []
-        asks = self._search(now)
+        asks, self._free = self._free, []
+        asks += self._search(now)
         asks += self._take_ready(now)
         self.done = not asks and not self._left and self._next == len(self._keys)
         return asks
@@ -122,7 +134,9 @@ class Publish:
         if ask.kind == Kind.ADD_PROVIDER:
             self.sent[ask.key] = self.sent.get(ask.key, 0) + 1
             self._settle_one(ask.key, now)
-        elif self._lookup is not None and ask.key == self._lookup.target:
+            return
+        self._decide(ask.record.node_id, True, now)
+        if self._lookup is not None and ask.key == self._lookup.target:
             self._lookup.on_answer(ask, now)
             self._look_at = now
 
@@ -131,7 +145,9 @@ class Publish:
         if ask.kind == Kind.ADD_PROVIDER:
             self._dead.add(ask.record.node_id)
             self._settle_one(ask.key, now)
-        elif self._lookup is not None and ask.key == self._lookup.target:
+            return
+        self._decide(ask.record.node_id, self._may_live(ask.record.node_id), now)
+        if self._lookup is not None and ask.key == self._lookup.target:
             self._lookup.on_timeout(ask, now)
             self._look_at = now
 
@@ -190,6 +206,7 @@ class Publish:
     def _spread(self, lookup: Lookup) -> None:
         """Queue the key of a lookup that has ended, and the following ones that its result serves."""
         key = lookup.target
+        self._undecided |= lookup.undecided()
         known, radius = lookup.closest(), lookup.radius()
         silent = [record for record in lookup.silent() if self._may_live(record.node_id)]
         self._ready.append((key, self._receivers(key, known, silent, self._early)))
@@ -226,9 +243,26 @@ class Publish:
         while self._ready and self._tokens >= 1:
             self._tokens -= 1
             key, nodes = self._ready.popleft()
-            asks += self._send(key, [node for node in nodes if node.node_id not in self._dead])
+            asks += self._send_or_wait(key, [node for node in nodes if node.node_id not in self._dead])
             self._settle_one(key, now)
         return asks
+
+    def _send_or_wait(self, key: bytes, nodes: list[SignedPeerRecord]) -> list[Ask]:
+        asks = self._send(key, nodes)
+        for ask in asks:
+            if ask.record.node_id in self._undecided:
+                self._later.setdefault(ask.record.node_id, []).append(ask)
+        return [ask for ask in asks if ask.record.node_id not in self._undecided]
+
+    def _decide(self, node_id: bytes, may_live: bool, now: float) -> None:
+        """A node's request has ended: send what has waited for that, if there is somebody to take it."""
+        self._undecided.discard(node_id)
+        waiting = self._later.pop(node_id, [])
+        if may_live:
+            self._free += waiting
+            return
+        for ask in waiting:
+            self._settle_one(ask.key, now)
 
     def _settle_one(self, key: bytes, now: float) -> None:
         self._left[key] -= 1

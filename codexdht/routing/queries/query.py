@@ -19,8 +19,8 @@ class Ask(NamedTuple):
     """A request to send to the node of a record, for the sake of a key.
 
     FIND_NODE_FAST asks for the nodes closest to `about`; to a node that lacks it, a FIND_NODE for the distances around
-    the key goes instead. Any other FIND_NODE asks for the node's own record (distance 0). stored is the record that an
-    ADD_PROVIDER carries.
+    the key goes instead. Any other FIND_NODE asks for the node's own record (distance 0); a PING, only whether it is
+    there. stored is the record that an ADD_PROVIDER carries.
     """
 
     record: SignedPeerRecord
@@ -32,12 +32,17 @@ class Ask(NamedTuple):
 
 class Shape(NamedTuple):
     """Sizes of a lookup. width: how many live nodes it looks for (k); alpha: requests that hold a place; limit:
-    requests in flight, slow ones included; last: requests that hold a place once the α closest have answered."""
+    requests in flight, slow ones included; last: requests that hold a place once the α closest have answered.
+
+    told: requests that hold a place once somebody has told of nodes; scale: within which distance of any point there
+    are about k nodes, as far as we know."""
 
     width: int
     alpha: int
     limit: int
     last: int = 1
+    told: int = 1
+    scale: int = 1 << 256
 
 
 class Query(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from codexdht.messages.discv5 import Kind
-from codexdht.routing.queries.lookup import Candidate, Lookup
+from codexdht.routing.queries.candidate import Candidate
+from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.query import Ask
 
 
@@ -18,6 +19,6 @@ class Resolve(Lookup):
         if ask.record.node_id == self.target:
             self.done = True
 
-    def _ask(self, candidate: Candidate, now: float) -> Ask:
-        ask = super()._ask(candidate, now)
+    def _ask(self, candidate: Candidate, point: int | None, now: float) -> Ask:
+        ask = super()._ask(candidate, point, now)
         return ask if candidate.distance else Ask(ask.record, Kind.FIND_NODE, b"")

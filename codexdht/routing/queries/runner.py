@@ -14,11 +14,13 @@ from codexdht.routing.calls import Calls, PendingCall
 from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
 from codexdht.routing.nodes import NodesAnswer
+from codexdht.routing.pinger import Pinger
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.query import Ask, Query, Shape
 
 _NO_ROOM_PAUSE = 0.05
 _MAX_PROVIDERS = 1000
+_TOLD = 2
 
 OnEnd = Callable[[bool, float], None]
 """Whether the query is complete, now. Called once: when it ends, or at its deadline."""
@@ -50,11 +52,13 @@ class _Context:
 class QueryRunner:
     """The queries at work, `max_queries` of users at most; it listens to their calls."""
 
-    __slots__ = ("_calls", "_contacts", "_runs", "_settings", "_timers", "last_lookup")
+    __slots__ = ("_calls", "_contacts", "_local", "_pinger", "_runs", "_settings", "_timers", "last_lookup")
 
-    def __init__(self, core: Core, contacts: Contacts, calls: Calls) -> None:
+    def __init__(self, core: Core, contacts: Contacts, calls: Calls, pinger: Pinger) -> None:
         self._contacts = contacts
         self._calls = calls
+        self._pinger = pinger
+        self._local = core.local
         self._timers = core.timers
         self._settings = core.settings
         self._runs: dict[int, _Run] = {}
@@ -69,14 +73,21 @@ class QueryRunner:
         return len(self._runs) >= self._settings.max_queries
 
     def lookup(
-        self, target: bytes, now: float, width: int | None = None, kind: type[Lookup] = Lookup
+        self,
+        target: bytes,
+        now: float,
+        width: int | None = None,
+        kind: type[Lookup] = Lookup,
+        *,
+        prompt: bool = False,
     ) -> Lookup:
         """Return a lookup (or a kind of one) that starts from the table's nodes nearest to target; from those that have
-        not answered us, or are failing, only where there are too few others."""
-        settings = self._settings
-        width = settings.bucket_size if width is None else width
-        shape = Shape(width, settings.alpha, settings.query_calls, settings.alpha_last)
-        lookup = kind(target, self._contacts.own_id, shape, self._contacts.appraise)
+        not answered us, or are failing, only where there are too few others.
+
+        prompt: somebody waits for all of the closest, so more are asked at once, and sent PINGs where that is enough.
+        """
+        width = self._settings.bucket_size if width is None else width
+        lookup = kind(target, self._contacts.own_id, self._shape(width, prompt), self._contacts.appraise)
         table = self._contacts.table
         start = table.closest(target, width)
         if len(start) < width:
@@ -85,6 +96,19 @@ class QueryRunner:
         table.bucket_of(target).refreshed = now
         self.last_lookup = now
         return lookup
+
+    def _shape(self, width: int, prompt: bool) -> Shape:
+        settings = self._settings
+        shape = Shape(width, settings.alpha, settings.query_calls, settings.alpha_last)
+        return shape._replace(told=_TOLD * settings.alpha, scale=self._scale()) if prompt else shape
+
+    def _scale(self) -> int:
+        """Return within which distance of any point there are about k nodes: as around ourselves."""
+        own = self._contacts.own_id
+        near = self._contacts.table.closest(own, self._settings.bucket_size)
+        if len(near) < self._settings.bucket_size:
+            return 1 << 256
+        return near[-1].number ^ int.from_bytes(own, "big")
 
     def start(
         self, query: Query, on_end: OnEnd, now: float, deadline: float, limit: float | None = None
@@ -114,7 +138,9 @@ class QueryRunner:
         """Feed a packet of an answer to its query."""
         context: _Context = call.context
         query = context.run.query
-        if body:
+        if call.kind == Kind.PING:
+            self._pinger.heard(call.record, body, now)
+        elif body:
             query.on_records(context.ask, self._records(context, body, now), now)
         if last:
             query.on_answer(context.ask, now)
@@ -164,6 +190,8 @@ class QueryRunner:
         elif kind == Kind.FIND_NODE:
             body = discv5.encode_find_node([0])
             check = NodesAnswer(kind, (0,), ask.record)
+        elif kind == Kind.PING:
+            body = discv5.encode_ping(self._local.seq)
         elif kind == Kind.GET_PROVIDERS:
             body = discv5.encode_get_providers(ask.key)
         else:
