@@ -16,7 +16,9 @@ from codexdht.errors import StartupError
 from codexdht.records import Endpoint
 from codexdht.wire.machine import WireMachine
 
-_DRAIN: Final = 256
+_DRAIN: Final = 32
+"""Datagrams of one turn. What goes on to another actor leaves in one message behind them; with many more a turn, wire
+and store take turns at waiting for each other: GET_PROVIDERS of one busy peer came at 20,000/s in place of 25,000/s."""
 _LARGEST: Final = 65_507
 _BUFFER: Final = 4 * 1024 * 1024
 
@@ -76,7 +78,7 @@ class UdpPort:
         self._by_family: dict[bool, Callable[[bytes, Endpoint], int]] = {}
 
     def drain(self, now: float) -> bool:
-        """Give the machine up to 256 datagrams of each socket."""
+        """Give the machine up to 32 datagrams of each socket."""
         receive = self._machine.receive_datagram
         more = False
         for sock in self._sockets:

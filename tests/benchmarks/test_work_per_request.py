@@ -39,7 +39,7 @@ from codexdht.wire.local import LocalState
 from codexdht.wire.machine import WireMachine
 from codexdht.wire.settings import WireSettings
 
-REQUESTS = 64
+REQUESTS = 32
 KEY = bytes(range(32))
 NO_SIGNALS = SimpleNamespace(reader=SimpleNamespace(fileno=lambda: -1))
 
@@ -193,7 +193,7 @@ class Bench:
         return peer
 
     def ask(self, kind: int, body: bytes, server: Actor | None, answers: int) -> dict[str, float]:
-        """Return the work of one request, measured with 64 that arrive at once and get so many datagrams each."""
+        """Return the work of one request, measured with as many as a turn takes and get so many datagrams each."""
         packets = [self.peer.seal(kind, number.to_bytes(8, "big"), body) for number in range(REQUESTS)]
         self.work.clear()
         for packet in packets:
