@@ -133,6 +133,21 @@ def test_a_lookup_with_pings_finds_the_closest() -> None:
     assert found.count(WIDTH) >= 18
 
 
+def test_a_lookup_at_its_limit_may_end() -> None:
+    """Requests to nodes that are not waited for any more leave no room for others, but hold nobody up once all there
+    is to explore is explored."""
+    query = LookupQuery(TARGET, OWN, Shape(2, ALPHA, 3, LAST, TOLD), lambda node_id, now: (EXPECTED, False))
+    query.add(record_of(node) for node in range(1, 5))
+    asks = query.next(0.0)
+    assert len(asks) == 2
+    query.on_answer(asks[0], 0.05)
+    asks = [*asks[1:], *query.next(EXPECTED), *query.next(2 * EXPECTED)]
+    assert len(asks) == 3
+    query.next(9 * EXPECTED)
+    assert query.done
+    assert query.closest() == [record_of(1)]
+
+
 def test_pings_take_the_place_of_questions() -> None:
     """On average a lookup that knows how near the closest are asks for nodes fewer times than one that does not."""
 

@@ -100,9 +100,7 @@ class Lookup:
         """Return what to send now, and end the lookup when nothing can change its result any more."""
         if self.done:
             return []
-        left = self.shape.limit - len(self._open)
-        if left <= 0:
-            return []
+        left = max(self.shape.limit - len(self._open), 0)
         scan = self._scan(now)
         if not scan.fresh and not scan.blocked:
             self._known.trust_all()
@@ -113,7 +111,9 @@ class Lookup:
         if not asks and not self._asked_in_time(now):
             spares = scan.spares if scan.blocked and explored.near else []
             asks = self._ping(scan.fresh or spares, now, left)
-            self.done = not asks and not scan.blocked and (not self._open or bool(self._known.answered()))
+        is_held_up = not left and explored.gap <= explored.radius
+        if not (asks or scan.fresh or scan.blocked or is_held_up or self._asked_in_time(now)):
+            self.done = not self._open or bool(self._known.answered())
         return asks
 
     def wake(self, now: float) -> float | None:
