@@ -7,7 +7,6 @@ end with `close_wait`, and also when the process that made the node dies: the AP
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -19,15 +18,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from codexdht.actors.rundir import DYING_SECONDS, holders, lock_holder, make_run_dir
 from codexdht.client import Client
 from codexdht.config import FILE_VARIABLE, PROCESSES_VARIABLE, Config, load_config
 from codexdht.errors import CodexDhtError, NotRunning, RequestTimeout, StartupError
 
 OWNER_VARIABLE: Final = "CODEXDHT_OWNER_PID"
 PYTHON_VARIABLE: Final = "CODEXDHT_PYTHON"
-SUPERVISOR_PID_FILE: Final = "supervisor.pid"
 _START_SECONDS: Final = 15.0
 _STOP_SECONDS: Final = 10.0
+_PAUSE: Final = 0.02
 
 
 def shipped_file(name: str) -> Path:
@@ -69,8 +69,8 @@ def node_environment(config: Path | None, overrides: Mapping[str, str]) -> tuple
 
 
 def supervisor_command(config: Config) -> list[str]:
-    """Return the command line of a node's supervisord."""
-    config.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Return the command line of a node's supervisord, and make its run directory. Raises StartupError."""
+    make_run_dir(config.run_dir)
     return [
         sys.executable,
         "-m",
@@ -83,60 +83,92 @@ def supervisor_command(config: Config) -> list[str]:
 
 
 def run_foreground(config: Path | None, overrides: Mapping[str, str]) -> int:
-    """Run a node until it is stopped; returns supervisord's exit code. Raises ConfigError."""
+    """Run a node until it is stopped; returns supervisord's exit code. Raises ConfigError and StartupError."""
     environ, loaded = node_environment(config, overrides)
     check_not_running(loaded)
-    with subprocess.Popen(supervisor_command(loaded), env=environ) as supervisor:
-        previous = {
-            number: signal.signal(number, lambda number, _: supervisor.send_signal(number))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+    command = supervisor_command(loaded)
+    with _Forwarding() as signals, subprocess.Popen(command, env=environ) as supervisor:
+        signals.send_to(supervisor)
         code = supervisor.wait()
-        for number, handler in previous.items():
+    if code < 0 and not signals.received:
+        raise CodexDhtError(f"supervisord was ended by {signal.Signals(-code).name}; the node ends with it")
+    return max(code, 0)
+
+
+class _Forwarding:
+    """Hands signals on to a process, those that come before it is there as well.
+
+    The end of the terminal (SIGHUP) ends the node: supervisord would take it for a wish to start anew. Signals that
+    this process was started to ignore, as under nohup, stay ignored.
+    """
+
+    _SENT: Final = {
+        signal.SIGINT: signal.SIGINT,
+        signal.SIGTERM: signal.SIGTERM,
+        signal.SIGHUP: signal.SIGTERM,
+    }
+
+    def __init__(self) -> None:
+        self.received: list[signal.Signals] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Forwarding:
+        for number in self._SENT:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
-    return code
+
+    def _take(self, number: int, _: object) -> None:
+        self.received.append(signal.Signals(number))
+        if self._process is not None:
+            self._process.send_signal(self._SENT[self.received[-1]])
+
+    def send_to(self, process: subprocess.Popen[bytes]) -> None:
+        """Name the process; it gets what has come already."""
+        self._process = process
+        for number in self.received[:1]:
+            process.send_signal(self._SENT[number])
 
 
 def check_not_running(config: Config) -> None:
-    """Raise StartupError when a node runs on this data directory already."""
-    if _is_running(config.run_dir):
-        raise StartupError(f"a node runs on {config.data_dir} already; `codexdht down` stops it")
+    """Raise StartupError when a node runs on this data directory already. One whose supervisord was killed is about to
+    end, and is waited for."""
+    end = time.monotonic() + DYING_SECONDS
+    while held := holders(config.run_dir):
+        if time.monotonic() > end or not all(holder.is_dying() for holder in held):
+            raise StartupError(f"a node runs on {config.data_dir} already; `codexdht down` stops it")
+        time.sleep(_PAUSE)
 
 
-def _is_running(run_dir: Path) -> bool:
-    """Tell whether any actor holds its lock; unlike a pid, a lock cannot be somebody else's."""
-    return any(map(_is_locked, sorted(run_dir.glob("*.lock"))))
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def stop_node(data_dir: Path, timeout: float = _STOP_SECONDS) -> bool:
-    """Stop the node on a data directory and wait until it is gone. False when none runs there, or it did not end."""
+def stop_node(data_dir: Path, timeout: float = _STOP_SECONDS) -> None:
+    """Stop the node on a data directory and wait until it is gone. Raises NotRunning when none runs there, and
+    RequestTimeout when it does not end."""
     run_dir = _run_dir(data_dir)
-    pid_file = run_dir / SUPERVISOR_PID_FILE
-    if not _is_running(run_dir) or not pid_file.is_file():
-        return False
-    os.kill(int(pid_file.read_text()), signal.SIGTERM)
+    told = {0}
+    held = holders(run_dir)
+    if not held:
+        raise NotRunning(f"no node runs on {data_dir}")
     end = time.monotonic() + timeout
-    while _is_running(run_dir):
+    while held:
+        for pid in {holder.supervisor for holder in held} - told:
+            told.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
+            raise RequestTimeout(f"the node on {data_dir} did not end within {timeout:g} s")
+        time.sleep(_PAUSE)
+        held = holders(run_dir)
 
 
 def actor_pid(run_dir: Path, actor: str) -> int | None:
     """Return the process id of a running actor: wire, routing, store or api."""
-    lock = run_dir / f"{actor}.lock"
-    pid = lock.read_text() if lock.is_file() and _is_locked(lock) else ""
-    return int(pid) if pid else None
+    holder = lock_holder(run_dir / f"{actor}.lock")
+    return holder.pid or None if holder else None
 
 
 def _run_dir(data_dir: Path) -> Path:

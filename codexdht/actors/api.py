@@ -33,7 +33,6 @@ def shell(
     """Make the API machine and give its reactor the user's sockets."""
     endpoints = config.api.endpoints or [f"ipc://{config.run_dir}/api.sock"]
     server_key = _server_key(config, endpoints)
-    _write_supervisor_pid(config.run_dir)
     machine = ApiMachine(
         config.api,
         autostart=config.node.autostart,
@@ -88,14 +87,6 @@ def _server_key(config: Config, endpoints: list[str]) -> tuple[bytes, bytes] | N
 def _is_loopback(endpoint: str) -> bool:
     host = endpoint.removeprefix("tcp://").rpartition(":")[0]
     return host.startswith("127.") or host in ("localhost", "[::1]", "::1")
-
-
-def _write_supervisor_pid(run_dir: Path) -> None:
-    """Say whom to stop for the whole node to stop; `codexdht down` reads it."""
-    if "SUPERVISOR_ENABLED" in os.environ:
-        partial = run_dir / ".supervisor.pid"
-        partial.write_text(str(os.getppid()))
-        partial.replace(run_dir / "supervisor.pid")
 
 
 def _watch_owner(reactor: Reactor) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import zmq
 
@@ -20,6 +17,7 @@ from codexdht.actors.log import EventLog, set_level, set_up_logging
 from codexdht.actors.mailbox import Mailbox
 from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
+from codexdht.actors.rundir import locked
 from codexdht.actors.watchdog import Watchdog
 from codexdht.config import Config, load_config
 from codexdht.errors import EX_CONFIG, StartupError
@@ -28,10 +26,7 @@ from codexdht.messages.machine import Machine
 
 log = logging.getLogger(__name__)
 
-_LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes
 _CRASH_PAUSE = 1.0
-_LOCK_TRIES = 10
-_LOCK_PAUSE = 0.02
 
 Shell = Callable[[Config, Any, Place], tuple[Machine, Callable[[Reactor], None]]]
 """Makes an actor's machine, and the function that gives the reactor its ports."""
@@ -46,7 +41,7 @@ def run_actor(actor: Actor, shell: Shell, number: int = 0) -> int:
         config = load_config(environ=os.environ, verify=actor is Actor.ROUTING)
         set_up_logging(name, config.log.level, config.log.format, config.log_dir)
         _log_crashes(started)
-        with _locked(config.run_dir, name):
+        with locked(config.run_dir, name):
             _run(actor, config, shell, Place(number, config.wire.processes))
     except StartupError as error:
         sys.stderr.write(f"codexdht {name}: {error}\n")
@@ -80,47 +75,3 @@ def _run(actor: Actor, config: Config, shell: Shell, place: Place) -> None:
         reactor.run(on_hangup=lambda: set_level(load_config(environ=os.environ, verify=False).log.level))
     context.term()
     log.info("stopped")
-
-
-@contextmanager
-def _locked(run_dir: Path, name: str) -> Iterator[None]:
-    """Hold the run directory for this actor, so that two nodes never share one data directory."""
-    _make_run_dir(run_dir)
-    with (run_dir / f"{name}.lock").open("a+") as lock:
-        if not _acquire(lock):
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise StartupError(
-                f"data directory {run_dir.parent} is in use by another node (its {name} has pid {owner}); "
-                "stop that node or set node.data_dir"
-            )
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def _acquire(lock: IO[str]) -> bool:
-    """Lock a file. Whoever asks whether a node runs holds the lock for a moment, so one refusal says nothing yet."""
-    for _ in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_PAUSE)
-        else:
-            return True
-    return False
-
-
-def _make_run_dir(run_dir: Path) -> None:
-    if len(os.fsencode(run_dir)) > _LONGEST_SOCKET_PATH - len("/routing.inbox"):
-        raise StartupError(
-            f"run directory {run_dir} is too long for socket names; set node.run_dir to a shorter one"
-        )
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        run_dir.chmod(0o700)
-    except OSError as error:
-        raise StartupError(
-            f"cannot use run directory {run_dir}: {error.strerror}; set node.data_dir"
-        ) from None

@@ -21,6 +21,7 @@ import zmq
 
 from codexdht.actors.log import EventLog
 from codexdht.actors.mailbox import Mailbox
+from codexdht.actors.rundir import SUPERVISOR_VARIABLE
 from codexdht.messages.internal import ClockSet, Failed, Message, Stats
 from codexdht.messages.machine import Machine
 
@@ -29,7 +30,6 @@ _WATCH_SECONDS = 1.0
 _CLOCK_STEP = 0.5
 _STOP_SECONDS = 2.5
 _MAX_WAIT = 1.0
-SUPERVISOR_VARIABLE = "CODEXDHT_SUPERVISOR_PID"
 
 log = logging.getLogger(__name__)
 

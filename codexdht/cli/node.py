@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from codexdht.cli import FAILED, NO_NODE
+from codexdht.cli import FAILED
 from codexdht.cli.options import AsJson, Config, Curve, DataDir, Endpoint, Timeout, client, known_data_dir
 
 
@@ -52,10 +52,7 @@ def down(
     """Stop a node and wait until it has ended."""
     from codexdht.node import stop_node
 
-    directory = known_data_dir(data_dir)
-    if not stop_node(directory, timeout):
-        typer.echo(f"codexdht: no node runs on {directory}, or it did not end within {timeout:g} s", err=True)
-        raise typer.Exit(NO_NODE)
+    stop_node(known_data_dir(data_dir), timeout)
 
 
 def status(
