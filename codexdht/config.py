@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
 
 import msgspec
 
-from codexdht.api.settings import ApiSettings
+from codexdht.api.settings import ApiSettings, is_endpoint
 from codexdht.errors import ConfigError, InvalidParams, InvalidRecord
 from codexdht.records import (
     Endpoint,
@@ -34,6 +34,7 @@ FILE_VARIABLE: Final = "CODEXDHT_CONFIG"
 PROCESSES_VARIABLE: Final = "CODEXDHT_WIRE__PROCESSES"
 """supervisord reads this one by itself: it starts as many wire processes."""
 _PREFIX: Final = "CODEXDHT_"
+_LONGEST_SHOWN: Final = 200
 _NOT_SETTINGS: Final = frozenset(
     {FILE_VARIABLE, "CODEXDHT_PYTHON", "CODEXDHT_OWNER_PID", "CODEXDHT_SUPERVISOR_PID", "CODEXDHT_VECTORS"}
 )
@@ -116,13 +117,14 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 class Config:
     """A validated configuration: the sections, and what follows from them."""
 
-    def __init__(self, sections: Sections, source: str, verify: bool) -> None:
-        """Raises ConfigError, naming source, when an address or a record in it does not hold."""
+    def __init__(self, sections: Sections, source_of: Callable[[str], str], verify: bool) -> None:
+        """source_of: the file or variable that a key came from. Raises ConfigError, naming it, when an address, a
+        record or a path does not hold."""
         self.node = sections.node
         self.network = sections.network
         self.talk = sections.talk
         self.log = sections.log
-        self._source = source
+        self._source_of = source_of
         self.listen: list[Endpoint] = [self._listen(text) for text in self.network.listen]
         self.bootstrap: list[SignedPeerRecord] = [
             self._bootstrap(uri, verify) for uri in self.network.bootstrap
@@ -135,12 +137,31 @@ class Config:
         self.routing = self._with_shared("routing", sections.routing)
         self.store = self._with_shared("store", sections.store)
         self.api = self._with_shared("api", sections.api)
-        self.data_dir = Path(self.node.data_dir).expanduser().absolute()
-        self.run_dir = (
-            Path(self.node.run_dir).expanduser().absolute() if self.node.run_dir else self.data_dir / "run"
-        )
-        self.key_file = Path(self.node.key_file).expanduser() if self.node.key_file else self.data_dir / "key"
-        self.log_dir = Path(self.log.directory).expanduser() if self.log.directory else None
+        for endpoint in self.api.endpoints:
+            self._check_endpoint(endpoint)
+        self.data_dir = self._path("node.data_dir", self.node.data_dir).absolute()
+        self.run_dir = self._path("node.run_dir", self.node.run_dir or str(self.data_dir / "run")).absolute()
+        self.key_file = self._path("node.key_file", self.node.key_file or str(self.data_dir / "key"))
+        self.log_dir = self._path("log.directory", self.log.directory) if self.log.directory else None
+
+    def _error(self, key: str, problem: object) -> ConfigError:
+        return ConfigError(f"{self._source_of(key)}: {key}: {problem}")
+
+    def _path(self, key: str, text: str) -> Path:
+        """Return a path that the system and ZeroMQ understand, with ~ for the home directory."""
+        try:
+            text.encode()
+            if "\0" not in text:
+                return Path(text).expanduser()
+        except (UnicodeError, RuntimeError):
+            pass
+        raise self._error(key, f"found {text!r}, expected a path in UTF-8; ~name only for a user there is")
+
+    def _check_endpoint(self, text: str) -> None:
+        if not is_endpoint(text):
+            raise self._error(
+                "api.endpoints", f"found {text!r}, expected ipc:///path or tcp://host:port, port 0 to 65535"
+            )
 
     def _with_shared(self, section: str, settings: _S) -> _S:
         """Return an actor's settings with those of section `network` that it has a field for."""
@@ -151,16 +172,18 @@ class Config:
     def _check_listen(self) -> None:
         """With two sockets of a kind an answer could leave from another address than the one that was asked."""
         if len(self.listen) > len(self.ip_versions):
-            raise ConfigError(
-                f"{self._source}: network.listen: found {self.network.listen!r}, expected at most one address of IPv4 "
-                "and one of IPv6; 0.0.0.0 and :: stand for all of this machine"
+            raise self._error(
+                "network.listen",
+                f"found {self.network.listen!r}, expected at most one address of IPv4 and one of IPv6; 0.0.0.0 and :: "
+                "stand for all of this machine",
             )
 
     def _check_reach(self) -> None:
         if self.bootstrap and not any(r.reached_over(self.ip_versions).endpoint for r in self.bootstrap):
-            raise ConfigError(
-                f"{self._source}: network.bootstrap: none of these nodes has an address of an IP version that "
-                "network.listen binds; listen on both, /ip4/… and /ip6/…"
+            raise self._error(
+                "network.bootstrap",
+                "none of these nodes has an address of an IP version that network.listen binds; listen on both, /ip4/… "
+                "and /ip6/…",
             )
 
     def _check_announce(self) -> None:
@@ -168,26 +191,26 @@ class Config:
             try:
                 data = parse_address(text)
             except InvalidParams as error:
-                raise ConfigError(f"{self._source}: network.announce: {error}") from None
+                raise self._error("network.announce", error) from None
             if endpoint_of(data.removesuffix(b"\0\0") + b"\0\1" if data.endswith(b"\0\0") else data) is None:
-                raise ConfigError(
-                    f"{self._source}: network.announce: found {text!r}, expected an address that others can reach: "
-                    "/ip4|ip6/…/udp/…"
+                raise self._error(
+                    "network.announce",
+                    f"found {text!r}, expected an address that others can reach: /ip4|ip6/…/udp/…",
                 )
 
     def _listen(self, text: str) -> Endpoint:
         try:
             return parse_listen(text)
         except ConfigError as error:
-            raise ConfigError(f"{self._source}: network.listen: {error}") from None
+            raise self._error("network.listen", error) from None
 
     def _bootstrap(self, uri: str, verify: bool) -> SignedPeerRecord:
         try:
             record = record_from_uri(uri, verified=not verify)
         except InvalidRecord as error:
-            raise ConfigError(f"{self._source}: network.bootstrap: found {uri[:24]!r}…: {error}") from None
+            raise self._error("network.bootstrap", f"found {uri[:24]!r}…: {error}") from None
         if record.endpoint is None:
-            raise ConfigError(f"{self._source}: network.bootstrap: {uri[:24]!r}… holds no UDP address")
+            raise self._error("network.bootstrap", f"{uri[:24]!r}… holds no UDP address")
         return record
 
 
@@ -209,7 +232,7 @@ def load_config(
         sections = msgspec.convert(values, Sections, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), values, sources, str(file))) from None
-    return Config(sections, str(file), verify)
+    return Config(sections, lambda key: sources.get(key, str(file)), verify)
 
 
 def _check_shared(values: dict[str, Any], sources: dict[str, str], file: Path) -> None:
@@ -224,13 +247,15 @@ def _check_shared(values: dict[str, Any], sources: dict[str, str], file: Path) -
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             f"{file}: cannot be read: {error.strerror}; set {FILE_VARIABLE} or --config"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: is not TOML that can be read: it is nested too deeply") from None
 
 
 def _override(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
@@ -245,7 +270,9 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, s
             raise ConfigError(
                 f"environment: {variable}: expected {_PREFIX}SECTION__KEY with a section of {known}"
             )
-        values.setdefault(section, {})[key] = _parse(section, key, text)
+        table = values.setdefault(section, {})
+        if isinstance(table, dict):  # else it is refused as no table
+            table[key] = _parse(section, key, text)
         sources[f"{section}.{key}"] = variable
     return sources
 
@@ -255,7 +282,7 @@ def _parse(section: str, key: str, text: str) -> Any:
     if text[:1] in ("[", "{"):
         try:
             return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             return text
     holds_list = "list[" in str(get_type_hints(get_type_hints(Sections)[section]).get(key))
     if not holds_list or text == "auto":
@@ -272,5 +299,5 @@ def _explain(error: str, values: dict[str, Any], sources: dict[str, str], file: 
         found = found.get(key.split("[")[0], "nothing") if isinstance(found, dict) else found
     where = ".".join(keys)
     source = sources.get(where, file)
-    shown = f": found {found!r}" if keys and not isinstance(found, dict) else ""
+    shown = f": found {repr(found)[:_LONGEST_SHOWN]}" if keys and not isinstance(found, dict) else ""
     return f"{source}: {where or 'file'}{shown}: {problem[0].lower()}{problem[1:]}"

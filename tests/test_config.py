@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from codexdht.api.settings import is_loopback
 from codexdht.config import SHARED, Sections, load_config
 from codexdht.errors import ConfigError
 from codexdht.identity import PrivateKey
@@ -140,3 +141,66 @@ def test_bootstrap_records_that_no_socket_reaches_are_refused() -> None:
     assert (len(config.bootstrap), config.ip_versions) == (2, {4})
     with pytest.raises(ConfigError, match="none of these nodes has an address of an IP version"):
         load_config(SHIPPED, {**listen, "CODEXDHT_NETWORK__BOOTSTRAP": far})
+
+
+@pytest.mark.parametrize("prefix", [b"\xef\xbb\xbf", b""])
+def test_a_file_from_another_system_is_read(folder: Path, prefix: bytes) -> None:
+    """With a byte order mark, and with line ends of two characters."""
+    path = folder / "node.toml"
+    path.write_bytes(prefix + b'[network]\r\nbootstrap = []\r\nlisten = ["/ip4/0.0.0.0/udp/1"]\r\n')
+    assert load_config(path, {}).network.listen == ["/ip4/0.0.0.0/udp/1"]
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 20_000, "x = " + "{a=" * 20_000])
+def test_a_file_of_nothing_but_brackets_is_explained(folder: Path, text: str) -> None:
+    """The parser gives up before it runs out of stack."""
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_config(write(folder, text), {})
+
+
+def test_a_section_that_is_no_table_and_a_variable_for_it_are_no_trouble(folder: Path) -> None:
+    """The file is what is wrong."""
+    with pytest.raises(ConfigError, match="node: found 5: expected `object`"):
+        load_config(write(folder, "node = 5\n"), {"CODEXDHT_NODE__DATA_DIR": "x"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "part"),
+    [
+        ("CODEXDHT_NETWORK__LISTEN", "x", "network.listen: 'x' is not a listen address"),
+        ("CODEXDHT_NETWORK__ANNOUNCE", "x", "network.announce: 'x' is not a multiaddress"),
+        ("CODEXDHT_NETWORK__BOOTSTRAP", "spr:x", "network.bootstrap: found 'spr:x'"),
+        ("CODEXDHT_NODE__DATA_DIR", "\udcff", "node.data_dir: found '\\udcff', expected a path in UTF-8"),
+        ("CODEXDHT_NODE__RUN_DIR", "~nobody-at-all/x", "node.run_dir: found '~nobody-at-all/x'"),
+        ("CODEXDHT_LOG__DIRECTORY", "a\0b", "log.directory: found 'a\\x00b'"),
+        ("CODEXDHT_STORE__MAX_BYTES", "9" * 30, "store.max_bytes"),
+        ("CODEXDHT_API__ENDPOINTS", "tcp://127.0.0.1:99999", "port 0 to 65535"),
+        ("CODEXDHT_API__ENDPOINTS", "ws://0.0.0.0:80", "expected ipc:///path or tcp://host:port"),
+        ("CODEXDHT_API__ENDPOINTS", "inproc://x", "expected ipc:///path or tcp://host:port"),
+        ("CODEXDHT_API__ENDPOINTS", "tcp://127.0.0.1", "expected ipc:///path or tcp://host:port"),
+        ("CODEXDHT_API__ENDPOINTS", "[" * 20_000, "[[[: expected `array`"),
+    ],
+)
+def test_what_follows_from_a_wrong_variable_names_it_too(variable: str, value: str, part: str) -> None:
+    """Options of `codexdht up` come as variables; the file knows nothing of them."""
+    with pytest.raises(ConfigError) as error:
+        load_config(SHIPPED, {variable: value})
+    assert str(error.value).startswith(variable)
+    assert part in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "inside"),
+    [
+        ("tcp://127.1.2.3:1", True),
+        ("tcp://[::1]:1", True),
+        ("tcp://localhost:1", True),
+        ("tcp://0.0.0.0:1", False),
+        ("tcp://*:1", False),
+        ("tcp://127.0.0.1.example.org:1", False),
+    ],
+)
+def test_loopback(endpoint: str, inside: bool) -> None:
+    """Only what is certain to be this machine needs no keys."""
+    assert is_loopback(endpoint) is inside

@@ -16,6 +16,7 @@ from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
 from codexdht.actors.users import UsersPort
 from codexdht.api.machine import ApiMachine
+from codexdht.api.settings import is_loopback
 from codexdht.config import Config
 from codexdht.errors import ConfigError
 from codexdht.messages.machine import Machine
@@ -63,7 +64,7 @@ def _info(config: Config) -> dict[str, str | int]:
 
 def _server_key(config: Config, endpoints: list[str]) -> tuple[bytes, bytes] | None:
     """Return the CURVE key pair; raise ConfigError where an endpoint is open to other machines without one."""
-    open_ones = [e for e in endpoints if e.startswith("tcp://") and not _is_loopback(e)]
+    open_ones = [e for e in endpoints if e.startswith("tcp://") and not is_loopback(e)]
     if not config.api.curve_server_key:
         if open_ones:
             raise ConfigError(
@@ -82,11 +83,6 @@ def _server_key(config: Config, endpoints: list[str]) -> tuple[bytes, bytes] | N
             f"api.curve_server_key: {config.api.curve_server_key} holds no secret key (*.key_secret)"
         )
     return public, secret
-
-
-def _is_loopback(endpoint: str) -> bool:
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
-    return host.startswith("127.") or host in ("localhost", "[::1]", "::1")
 
 
 def _watch_owner(reactor: Reactor) -> None:

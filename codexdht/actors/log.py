@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from codexdht.errors import ConfigError
 from codexdht.messages.machine import LogEvent
 
 _PERIOD = 60.0
@@ -84,19 +85,23 @@ def _quoted(value: object) -> str:
 
 
 def set_up_logging(actor: str, level: str, log_format: str, directory: Path | None) -> None:
-    """Send the package's log to stderr, or to `actor`.log in a directory, rotated at 10 MB, 5 old files kept."""
-    handler: logging.Handler = logging.StreamHandler()
-    if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-        from logging.handlers import RotatingFileHandler
-
-        handler = RotatingFileHandler(
-            directory / f"{actor}.log", maxBytes=10_000_000, backupCount=5, encoding="utf-8"
-        )
+    """Send the package's log to stderr, or to `actor`.log in a directory, rotated at 10 MB, 5 old files kept. Raises
+    ConfigError when that cannot be written."""
+    try:
+        handler = logging.StreamHandler() if directory is None else _file_handler(directory / f"{actor}.log")
+    except OSError as error:
+        raise ConfigError(f"log.directory: cannot write in {directory}: {error.strerror}") from None
     handler.setFormatter(_Formatter(actor, log_format == "json"))
     _log.handlers[:] = [handler]
     _log.propagate = False
     set_level(level)
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    from logging.handlers import RotatingFileHandler
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return RotatingFileHandler(path, maxBytes=10_000_000, backupCount=5, encoding="utf-8")
 
 
 def set_level(level: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ import zmq
 from codexdht.actors.frames import receive_frames, send_frames
 from codexdht.api.machine import ApiMachine
 from codexdht.errors import ConfigError, StartupError
+
+log = logging.getLogger(__name__)
 
 _DRAIN: Final = 64
 _LARGEST: Final = 64 * 1024 * 1024
@@ -94,6 +97,7 @@ def _bind(
     except zmq.ZMQError as error:
         sock.close()
         raise StartupError(f"cannot bind api endpoint {endpoint}: {error}; change api.endpoints") from None
+    log.info("listening endpoint=%s", sock.get_string(zmq.LAST_ENDPOINT))
     return sock
 
 

@@ -83,9 +83,12 @@ def _load_handler(protocol: str, name: str) -> TalkHandler:
     module, _, function = name.partition(":")
     try:
         handler: TalkHandler = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+        if not callable(handler):
+            raise TypeError("it cannot be called")
+    except Exception as error:  # noqa: BLE001 - the module is not ours: it may raise anything
+        problem = f"{type(error).__name__}: {error}"
         raise ConfigError(
-            f"talk.handlers: {protocol} = {name!r}: {error}; expected module:function"
+            f"talk.handlers: {protocol} = {name!r}: {' '.join(problem.split())}; expected module:function"
         ) from None
     return handler
 

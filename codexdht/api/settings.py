@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Positive = Annotated[int, Meta(ge=1)]
+Positive = Annotated[int, Meta(ge=1, le=2**40)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times are in seconds and sizes in bytes."""
 
-    endpoints: list[str] = []
+    endpoints: Annotated[list[str], Meta(max_length=16)] = []
     """Where the API listens: ipc://…, tcp://host:port. Empty: ipc:// in the run directory, as api.sock. A tcp endpoint
     that is not loopback needs the two CURVE settings."""
 
@@ -39,7 +40,7 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_pending: Positive = 1024
     """Requests that may wait for their answer at once; further ones are answered `busy`."""
 
-    max_pending_bytes: Annotated[int, Meta(ge=64 * 1024)] = 32 * 1024 * 1024
+    max_pending_bytes: Annotated[int, Meta(ge=64 * 1024, le=2**40)] = 32 * 1024 * 1024
     """The size of all waiting requests together; further ones are answered `busy`."""
 
     view_cache_size: Positive = 2048
@@ -50,3 +51,22 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     autostart_retry: Seconds = 5.0
     """How long after a failure a node that starts by itself tries again."""
+
+
+def is_endpoint(text: str) -> bool:
+    """Tell whether the API can listen there: ZeroMQ itself takes ports that do not exist, and transports on which a
+    node would be open to others, or to nobody."""
+    transport, _, rest = text.partition("://")
+    if transport == "ipc":
+        return bool(rest) and text.isprintable()
+    host, _, port = rest.rpartition(":")
+    return transport == "tcp" and bool(host) and port.isdecimal() and port.isascii() and int(port[:6]) < 65536
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Tell whether only this machine reaches a tcp endpoint."""
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=2**40)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Meta(gt=0.0)]
+Seconds = Annotated[float, Meta(gt=0.0, le=365 * 86400.0)]
 
 
 class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +24,7 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Nodes that wait beside each full bucket."""
     split_bits: Annotated[int, Meta(ge=1, le=16)] = 5
     """b: bits that one hop of a lookup gains."""
-    max_entries: Annotated[int, Meta(ge=16)] = 512
+    max_entries: Annotated[int, Meta(ge=16, le=2**40)] = 512
     """Nodes in the table; above it the least relevant leave."""
     ip_limits: Literal["public", "all", "off"] = "public"
     """Which addresses count towards the limits per network; "public" leaves out loopback and private ones."""
@@ -73,7 +73,7 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Queries at work; a user's next one is answered `busy`."""
     background_time: Seconds = 10.0
     """How long a query may go on after its deadline."""
-    reply_margin: Annotated[float, Meta(ge=0.0)] = 0.03
+    reply_margin: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.03
     """Partial results leave so long before the deadline, to arrive in time."""
     providers_limit: Count = 20
     """Distinct providers at which a search for providers stops."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Positive = Annotated[int, Meta(ge=1)]
+Positive = Annotated[int, Meta(ge=1, le=2**40)]
 Seconds = Annotated[int, Meta(ge=1, le=365 * 86400)]
 
 
@@ -34,7 +34,7 @@ class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_records: Positive = 1_000_000
     """Records in all; one is a provider of one key."""
 
-    max_bytes: Annotated[int, Meta(ge=256 * 1024)] = 2 * 1024**3
+    max_bytes: Annotated[int, Meta(ge=256 * 1024, le=2**44)] = 2 * 1024**3
     """Room on disk for what is stored."""
 
     max_record_size: Annotated[int, Meta(ge=256, le=60_000)] = 4096

@@ -140,6 +140,21 @@ def test_a_run_directory_too_long_for_sockets_is_said(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["file", "file/logs"])
+def test_a_log_that_cannot_be_written_is_said(folder: Path, name: str) -> None:
+    """There is no log to say it in."""
+    (folder / "file").write_text("")
+    environ = environment(folder, CODEXDHT_LOG__DIRECTORY=str(folder / name))
+    assert_refused("store", environ, "log.directory: cannot write in", str(folder / name))
+
+
+@pytest.mark.parametrize("name", ["nosuch:f", "os:nosuch", "os:name", "", "this is:no module"])
+def test_a_talk_handler_that_cannot_be_loaded_is_said(folder: Path, name: str) -> None:
+    """Whatever its import raises."""
+    environ = environment(folder, CODEXDHT_TALK__HANDLERS=f'{{x = "{name}"}}')
+    assert_refused("wire", environ, f"talk.handlers: x = {name!r}", "expected module:function")
+
+
 def test_an_open_endpoint_without_keys_is_refused(folder: Path) -> None:
     """A tcp endpoint that others can reach needs CURVE."""
     assert_refused(
