@@ -19,9 +19,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from codexdht.actors.rundir import DYING_SECONDS, holders, lock_holder, make_run_dir
+from codexdht.api.settings import is_loopback
 from codexdht.client import Client
+from codexdht.client.protocol import SOCKET_NAME
 from codexdht.config import FILE_VARIABLE, PROCESSES_VARIABLE, Config, load_config
-from codexdht.errors import CodexDhtError, NotRunning, RequestTimeout, StartupError
+from codexdht.errors import CodexDhtError, ConfigError, NotRunning, RequestTimeout, StartupError
 
 OWNER_VARIABLE: Final = "CODEXDHT_OWNER_PID"
 PYTHON_VARIABLE: Final = "CODEXDHT_PYTHON"
@@ -40,9 +42,17 @@ def shipped_file(name: str) -> Path:
     raise StartupError(f"{name} is not installed; reinstall codexdht")
 
 
-def default_data_dir() -> Path:
-    """Return where a node keeps its data unless told otherwise."""
-    return load_config(_default_config(), _own_settings(os.environ)).data_dir
+def default_config() -> Config:
+    """Return the configuration of a node that is told nothing else. Raises ConfigError."""
+    return load_config(_default_config(), _own_settings(os.environ), verify=False)
+
+
+def local_endpoint(config: Config) -> str | None:
+    """Return where a client on this machine, which has no keys, reaches the node; None where it cannot."""
+    for endpoint in config.api.endpoints or [f"ipc://{config.run_dir}/{SOCKET_NAME}"]:
+        if endpoint.startswith("ipc://") or (is_loopback(endpoint) and not config.api.curve_server_key):
+            return endpoint
+    return None
 
 
 def _default_config() -> Path:
@@ -86,6 +96,7 @@ def run_foreground(config: Path | None, overrides: Mapping[str, str]) -> int:
     """Run a node until it is stopped; returns supervisord's exit code. Raises ConfigError and StartupError."""
     environ, loaded = node_environment(config, overrides)
     check_not_running(loaded)
+    make_data_dir(loaded.data_dir)
     command = supervisor_command(loaded)
     with _Forwarding() as signals, subprocess.Popen(command, env=environ) as supervisor:
         signals.send_to(supervisor)
@@ -145,14 +156,13 @@ def check_not_running(config: Config) -> None:
         time.sleep(_PAUSE)
 
 
-def stop_node(data_dir: Path, timeout: float = _STOP_SECONDS) -> None:
-    """Stop the node on a data directory and wait until it is gone. Raises NotRunning when none runs there, and
+def stop_node(run_dir: Path, timeout: float = _STOP_SECONDS) -> None:
+    """Stop the node with a run directory and wait until it is gone. Raises NotRunning when there is none, and
     RequestTimeout when it does not end."""
-    run_dir = _run_dir(data_dir)
     told = {0}
     held = holders(run_dir)
     if not held:
-        raise NotRunning(f"no node runs on {data_dir}")
+        raise NotRunning(f"no node runs in {run_dir}")
     end = time.monotonic() + timeout
     while held:
         for pid in {holder.supervisor for holder in held} - told:
@@ -160,7 +170,7 @@ def stop_node(data_dir: Path, timeout: float = _STOP_SECONDS) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         if time.monotonic() > end:
-            raise RequestTimeout(f"the node on {data_dir} did not end within {timeout:g} s")
+            raise RequestTimeout(f"the node in {run_dir} did not end within {timeout:g} s")
         time.sleep(_PAUSE)
         held = holders(run_dir)
 
@@ -171,9 +181,14 @@ def actor_pid(run_dir: Path, actor: str) -> int | None:
     return holder.pid or None if holder else None
 
 
-def _run_dir(data_dir: Path) -> Path:
-    configured = os.environ.get("CODEXDHT_NODE__RUN_DIR")
-    return Path(configured) if configured else data_dir / "run"
+def make_data_dir(data_dir: Path) -> None:
+    """Make the directory if it is missing. Raises StartupError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartupError(
+            f"cannot use data directory {data_dir}: {error.strerror}; set node.data_dir"
+        ) from None
 
 
 class Node:
@@ -182,7 +197,13 @@ class Node:
     def __init__(self, environ: Mapping[str, str], config: Config) -> None:
         """Start the processes and wait until the API answers. Raises StartupError when it does not."""
         self.config = config
+        endpoint = local_endpoint(config)
+        if endpoint is None:
+            raise ConfigError(
+                f"api.endpoints: found {config.api.endpoints!r}, expected one that is ipc://…, too"
+            )
         check_not_running(config)
+        make_data_dir(config.data_dir)
         log_file = config.data_dir / "supervisord.log"
         command = supervisor_command(config)
         with log_file.open("ab") as log:
@@ -195,7 +216,7 @@ class Node:
                 start_new_session=True,
             )
         self._log_file = log_file
-        self.client = Client(f"ipc://{config.run_dir}/api.sock")
+        self.client = Client(endpoint)
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self._kill)
             self._wait_until_answering()

@@ -6,8 +6,10 @@ configuration; 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Final
 
 from codexdht.errors import (
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Errors are one line on stderr."""
     from codexdht.cli.app import app
 
+    _prepare_streams()
     try:
         app(arguments, prog_name="codexdht")
     except SystemExit as end:
@@ -51,10 +54,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CodexDhtError as error:
         return _fail(str(error), next((code for kind, code in _CODES if isinstance(error, kind)), FAILED))
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+        return _fail(f"{error.filename or 'cannot read or write'}: {error.strerror or error}", FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _prepare_streams() -> None:
+    """Open what the caller has closed, and let no character be a reason to fail: not every terminal has all of them."""
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(os.devnull, mode) if stream is None else stream  # noqa: SIM115
+        for stream, mode in ((sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w"))
+    )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and (stream.encoding, stream.errors) != (
+            "utf-8",
+            "surrogateescape",
+        ):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(text: str, code: int) -> int:

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from codexdht.cli import FAILED
-from codexdht.cli.options import AsJson, Config, Curve, DataDir, Endpoint, Timeout, client, known_data_dir
+from codexdht.cli.options import (
+    AsJson,
+    Config,
+    Curve,
+    DataDir,
+    Endpoint,
+    Timeout,
+    client,
+    expanded,
+    known_data_dir,
+    known_run_dir,
+)
 
 
 def up(
@@ -39,7 +50,7 @@ def up(
     lists = {"LISTEN": listen, "ANNOUNCE": announce, "BOOTSTRAP": bootstrap}
     overrides = {f"CODEXDHT_NETWORK__{name}": ",".join(values) for name, values in lists.items() if values}
     if data_dir is not None:
-        overrides["CODEXDHT_NODE__DATA_DIR"] = str(data_dir.expanduser().absolute())
+        overrides["CODEXDHT_NODE__DATA_DIR"] = str(expanded(data_dir).absolute())
     raise typer.Exit(run_foreground(config, overrides))
 
 
@@ -52,7 +63,7 @@ def down(
     """Stop a node and wait until it has ended."""
     from codexdht.node import stop_node
 
-    stop_node(known_data_dir(data_dir), timeout)
+    stop_node(known_run_dir(data_dir), timeout)
 
 
 def status(
@@ -94,7 +105,7 @@ def keygen(
     from codexdht.entropy import SystemEntropy
     from codexdht.identity import node_id_of_public_key, peer_id_text
 
-    file = path or known_data_dir(data_dir) / "key"
+    file = expanded(path) if path else known_data_dir(data_dir) / "key"
     if file.exists():
         typer.echo(f"codexdht: {file} exists already; a key is never overwritten", err=True)
         raise typer.Exit(FAILED)

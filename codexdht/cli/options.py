@@ -12,6 +12,7 @@ from codexdht.errors import InvalidParams
 
 if TYPE_CHECKING:
     from codexdht.client import Client, CurveKeys
+    from codexdht.config import Config as NodeConfig
 
 _CONNECT_SECONDS: Final = 2.0
 _CONFIG: Final = Path("config/codexdht.toml")
@@ -78,7 +79,7 @@ def _certificate(path: Path) -> tuple[bytes, bytes | None]:
     from zmq.auth import load_certificate
 
     try:
-        return load_certificate(path.expanduser())
+        return load_certificate(expanded(path))
     except (OSError, ValueError):
         raise InvalidParams(f"--curve: {path} is not a CURVE key file that can be read") from None
 
@@ -87,16 +88,43 @@ def _endpoint(data_dir: Path | None) -> str:
     """Return where the node listens. The configuration is only read where there is one: that takes its time."""
     from codexdht.client import default_endpoint
 
-    configured = "CODEXDHT_CONFIG" in os.environ or _CONFIG.is_file()
-    return default_endpoint(_configured_data_dir() if data_dir is None and configured else data_dir)
+    if data_dir is not None:
+        return default_endpoint(expanded(data_dir))
+    if "CODEXDHT_CONFIG" not in os.environ and not _CONFIG.is_file():
+        return default_endpoint()
+    from codexdht.node import default_config, local_endpoint
+
+    endpoint = local_endpoint(default_config())
+    if endpoint is None:
+        raise InvalidParams("the node listens on none but tcp:// with keys; give --endpoint and --curve")
+    return endpoint
 
 
 def known_data_dir(data_dir: Path | None) -> Path:
-    """Return the data directory that is meant. Raises ConfigError."""
-    return (data_dir or _configured_data_dir()).expanduser().absolute()
+    """Return the data directory that is meant. Raises ConfigError and InvalidParams."""
+    return _configured().data_dir if data_dir is None else expanded(data_dir).absolute()
 
 
-def _configured_data_dir() -> Path:
-    from codexdht.node import default_data_dir
+def known_run_dir(data_dir: Path | None) -> Path:
+    """Return the run directory that is meant. Raises ConfigError and InvalidParams."""
+    named = os.environ.get("CODEXDHT_NODE__RUN_DIR")
+    if data_dir is None:
+        return _configured().run_dir
+    return expanded(Path(named) if named else data_dir / "run").absolute()
 
-    return default_data_dir()
+
+def _configured() -> NodeConfig:
+    from codexdht.node import default_config
+
+    return default_config()
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with ~ replaced. Raises InvalidParams."""
+    try:
+        str(path).encode()
+        return path.expanduser()
+    except UnicodeError:
+        raise InvalidParams(f"{str(path)!r}: expected a path in UTF-8") from None
+    except RuntimeError:
+        raise InvalidParams(f"{str(path)!r}: there is no such home directory") from None

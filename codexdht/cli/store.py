@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, TextIO
+from typing import IO, Annotated, Any, Final, TypeVar
 
 import typer
 
 from codexdht.cli import FAILED
-from codexdht.cli.options import AsJson, DataDir, known_data_dir
+from codexdht.cli.options import AsJson, DataDir, expanded, known_data_dir
 
 _STORE_DIR: Final = "store"
+Stream = TypeVar("Stream", bound=IO[Any])
 StorePath = Annotated[
     Path | None, typer.Option("--store", help="Folder of the store. Default: store in the data directory.")
 ]
@@ -71,19 +72,24 @@ def export(file: File = None, store: StorePath = None, data_dir: DataDir = None)
 def import_(
     file: File = None, store: StorePath = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
-    """Add exported records to a store that no node uses."""
+    """Add exported records to a store that no node uses. Code 1 if not one line could be read."""
     from codexdht.cli.output import print_json, say
     from codexdht.store.tools import import_records
 
-    with _progress("importing") as progress, file.open() if file else _unclosed(sys.stdin) as lines:
+    with (
+        _progress("importing") as progress,
+        file.open("rb") if file else _unclosed(sys.stdin.buffer) as lines,
+    ):
         report = import_records(_path(store, data_dir), lines, time.time(), progress)
     if as_json:
         print_json(report._asdict())
-        return
-    refused = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in report.refused.items())
-    say(f"{report.taken} records taken" + (f"; not taken: {refused}" if refused else ""))
-    for problem in report.problems:
-        say(f"  {problem}")
+    else:
+        refused = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in report.refused.items())
+        say(f"{report.taken} records taken" + (f"; not taken: {refused}" if refused else ""))
+        for problem in report.problems:
+            say(f"  {problem}")
+    if report.problems and not report.taken and list(report.refused) == ["unreadable"]:
+        raise typer.Exit(FAILED)
 
 
 def compact(store: StorePath = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -100,7 +106,7 @@ def compact(store: StorePath = None, data_dir: DataDir = None, as_json: AsJson =
 
 
 def _path(store: Path | None, data_dir: Path | None) -> Path:
-    return store.expanduser() if store else known_data_dir(data_dir) / _STORE_DIR
+    return expanded(store) if store else known_data_dir(data_dir) / _STORE_DIR
 
 
 @contextmanager
@@ -116,6 +122,6 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def _unclosed(stream: TextIO) -> Iterator[TextIO]:
+def _unclosed(stream: Stream) -> Iterator[Stream]:
     """Use standard input or output like a file that is opened here, but leave it open."""
     yield stream

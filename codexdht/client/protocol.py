@@ -31,7 +31,11 @@ def default_endpoint(data_dir: Path | str | None = None) -> str:
     """
     run_dir = os.environ.get("CODEXDHT_NODE__RUN_DIR") if data_dir is None else None
     data = Path(data_dir or os.environ.get("CODEXDHT_NODE__DATA_DIR", "data"))
-    return f"ipc://{(Path(run_dir) if run_dir else data / 'run').expanduser().absolute() / SOCKET_NAME}"
+    folder = Path(run_dir) if run_dir else data / "run"
+    try:
+        return f"ipc://{folder.expanduser().absolute() / SOCKET_NAME}"
+    except RuntimeError:
+        raise InvalidParams(f"{str(folder)!r}: there is no such home directory") from None
 
 
 # Keys and records as arguments --------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def connect(sock: zmq.Socket[Any], endpoint: str, curve: CurveKeys | None) -> No
         _set_keys(sock, curve)
     try:
         sock.connect(endpoint)
-    except zmq.ZMQError as error:
+    except (zmq.ZMQError, ValueError) as error:
         raise InvalidParams(
             f"{endpoint!r} is not an endpoint such as ipc:///path or tcp://host:port: {error}"
         ) from None

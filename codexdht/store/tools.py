@@ -111,7 +111,7 @@ class ImportReport(NamedTuple):
 
 def import_records(
     path: Path | str,
-    lines: Iterable[str],
+    lines: Iterable[bytes | str],
     unix_time: float,
     progress: Progress = no_progress,
     settings: StoreSettings | None = None,
@@ -144,15 +144,15 @@ class _Import:
         self._problems: list[str] = []
         self._taken = 0
 
-    def run(self, lines: Iterable[str], progress: Progress) -> ImportReport:
+    def run(self, lines: Iterable[bytes | str], progress: Progress) -> ImportReport:
         number = 0
         for number, line in enumerate(lines, 1):
             try:
                 self._take(_decode_line(line))
-            except (msgspec.DecodeError, ValueError, InvalidRecord) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError, InvalidRecord) as error:
                 self._refuse("unreadable")
                 if len(self._problems) < _MAX_PROBLEMS:
-                    self._problems.append(f"line {number}: {error}")
+                    self._problems.append(f"line {number}: {' '.join(str(error).split())}")
             if number % PAGE == 0:
                 self._commit()
                 progress(number, 0)

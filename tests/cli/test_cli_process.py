@@ -61,6 +61,36 @@ def test_a_reader_that_leaves(node: str) -> None:
     assert process.returncode in (0, 1)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(node: str, folder: Path, closed: str) -> None:
+    """Whoever closes the output does not want it; that is no error, and no file takes its place."""
+    command = f"{' '.join(PROGRAM)} table {node} {closed}"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    ran = subprocess.run(
+        ["sh", "-c", f"{' '.join(PROGRAM)} store import --store={folder}/s <&-"],
+        capture_output=True,
+        timeout=30,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"0 records taken\n", b"")
+
+
+def test_a_full_disk(node: str) -> None:
+    """Output that could not be written is an error of one line."""
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([*PROGRAM, "record", node], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr == "codexdht: cannot read or write: No space left on device\n"
+
+
+def test_a_terminal_without_dashes(node: str) -> None:
+    """Characters that a terminal lacks are written as escapes."""
+    environ = os.environ | {"PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run([*PROGRAM, "table", node], capture_output=True, text=True, env=environ)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "bucket" in ran.stdout
+
+
 def test_ctrl_c(serve: Callable[..., str]) -> None:
     """An interrupted command ends with 130 and no traceback."""
     asked = threading.Event()
@@ -170,6 +200,53 @@ def test_store_commands(command: Command, folder: Path) -> None:
     assert (folder / "out.jsonl").read_text() == exported
     assert command("store", "compact", store).code == 0
     assert "records" in command("store", "stats", store).out
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"\xff\xfe\n", b"\0" * 100, b"[" * 100_000, b'{"key":' + b"[" * 100_000, b'{"key":"\\ud800"}', b"\n"],
+)
+def test_import_of_junk(command: Command, folder: Path, junk: bytes) -> None:
+    """Bytes that are no text or no record are one line each, and do not hinder what follows."""
+    lines = folder / "records.jsonl"
+    store = f"--store={folder / 'store'}"
+    lines.write_bytes(junk)
+    ran = command("store", "import", lines, store)
+    assert (ran.code, ran.err) == (1, "")
+    assert len(ran.out.splitlines()) == 2
+    assert "  line 1: " in ran.out
+    good = {"key": "11" * 32, "spr": PEERS[0].uri, "expires": 4_000_000_000}
+    lines.write_bytes(junk.rstrip(b"\n") + b"\n" + json.dumps(good).encode())
+    ran = command("store", "import", lines, store)
+    assert ran.code == 0
+    assert ran.out.startswith("1 records taken; not taken: 1 unreadable\n")
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--endpoint"])
+@pytest.mark.parametrize("value", ["ipc:///\udcff", "~nobody-at-all/x"])
+def test_paths_that_cannot_be(command: Command, option: str, value: str) -> None:
+    """Bytes that are no UTF-8, and the home of a user who is not there: wrong input, in one line."""
+    ran = command("status", option, value)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("\n") == 1
+
+
+def test_where_commands_look_for_the_node(
+    command: Command, node: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without options it is where the configuration says: its run directory, or the first endpoint without keys."""
+    config = folder / "node.toml"
+    monkeypatch.setenv("CODEXDHT_CONFIG", str(config))
+    head = f'[node]\ndata_dir = "{folder}/other"\n'
+    network = '[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1"]\n'
+    config.write_text(f'{head}run_dir = "{folder}/run"\n{network}')
+    assert command("record").code == 0
+    config.write_text(
+        f'{head}{network}[api]\nendpoints = ["tcp://0.0.0.0:9", "ipc://{folder}/run/api.sock"]\n'
+    )
+    assert command("record").code == 0
+    config.write_text(f'{head}{network}[api]\nendpoints = ["tcp://0.0.0.0:9"]\n')
+    assert command("record").code == 2
 
 
 @pytest.mark.parametrize("name", ["stats", "verify", "export", "compact"])

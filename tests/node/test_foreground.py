@@ -89,11 +89,11 @@ def test_a_signal_ends_the_whole_node(up: Up, folder: Path, number: signal.Signa
 def test_down_ends_it(up: Up, folder: Path) -> None:
     """It returns when the actors are gone; then there is nothing to stop."""
     process = up()
-    stop_node(folder, timeout=20)
+    stop_node(folder / "run", timeout=20)
     assert holders(folder / "run") == []
     assert process.wait(20) == 0
     with pytest.raises(NotRunning):
-        stop_node(folder)
+        stop_node(folder / "run")
 
 
 def test_a_node_starts_at_once_after_its_supervisord_was_killed(
@@ -114,6 +114,6 @@ def test_down_stops_no_process_that_took_over_an_old_id(folder: Path) -> None:
         for name in ("store.lock", "api.lock", "supervisor.pid", "supervisord.pid"):
             (folder / "run" / name).write_text(f"{stranger.pid} {stranger.pid}")
         with pytest.raises(NotRunning):
-            stop_node(folder)
+            stop_node(folder / "run")
         stranger.communicate()
     assert stranger.returncode == 0
