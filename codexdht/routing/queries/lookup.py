@@ -12,12 +12,12 @@ from codexdht.routing.queries.coverage import Span, first_gap, subtree, unexplor
 from codexdht.routing.queries.query import Appraise, Ask, Shape
 from codexdht.routing.queries.surroundings import FARTHEST, Surroundings
 
-_EXTRA_SHARE: Final = 2
 _SCALE_BITS: Final = 5
 _ANSWER_BITS: Final = 2
 _SPARES: Final = 3
 _LEVELS: Final = 3
 _WAITS: Final = 0.85
+_EARLY: Final = 0.5
 _ENOUGH: Final = 2
 """Claims to be expected before nobody else is asked about a point; one that has been made counts as much."""
 
@@ -313,9 +313,12 @@ class Lookup:
 
     def _explore(self, explored: _Map, now: float, left: int) -> list[Ask]:
         """Ask nodes that can tell of it, if something near the target is unexplored although all near ones have been
-        asked something: those that answer soonest. A few are asked at most."""
+        asked something: those that answer soonest. In the lookup's first half second as many are asked as it looks for
+        at most, half of these later: each takes time."""
         asks: list[Ask] = []
-        while self._told and len(asks) < left and self._extra < self.shape.width // _EXTRA_SHARE:
+        is_early = self._began is None or now < self._began + _EARLY
+        most = self.shape.width if is_early else self.shape.width // 2
+        while self._told and len(asks) < left and self._extra < most:
             gap = first_gap(explored.expected, (0, explored.radius + 1))
             able = [c for c in self._known.informants(gap) if c.may_tell_of(gap)] if gap is not None else []
             if gap is None or not able:
