@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
@@ -28,6 +29,7 @@ from codexdht.client.protocol import (
     Record,
     RecordLike,
     TableEntry,
+    check_seconds,
     default_endpoint,
 )
 from codexdht.client.sockets import EVENTS, CurveKeys, connect, is_connected_event, no_node
@@ -51,6 +53,7 @@ class _Connection:
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, tuple[asyncio.Future[bytes], bytes | None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._home = (os.getpid(), asyncio.get_running_loop())
         self.connected = asyncio.Event()
         try:
             connect(self._socket, endpoint, curve)
@@ -58,6 +61,10 @@ class _Connection:
             self._close_sockets()
             raise
         self._tasks = [asyncio.create_task(self._take_replies()), asyncio.create_task(self._watch())]
+
+    def is_here(self) -> bool:
+        """Tell whether this is the connection of the running loop, in the process that made it."""
+        return self._home == (os.getpid(), asyncio.get_running_loop())
 
     async def exchange(self, request: bytes, repeatable: bool) -> bytes:
         """Send a request and wait for its reply. Raises RequestTimeout when one that cannot be repeated is lost."""
@@ -124,7 +131,9 @@ class AsyncClient:
     ) -> None:
         """As for `Client`. The connection is made by the first call."""
         self.endpoint = endpoint or default_endpoint()
-        self._timeout = timeout
+        self._timeout = check_seconds("timeout", timeout)
+        if connect_timeout is not None:
+            check_seconds("connect_timeout", connect_timeout)
         self._connect_timeout = connect_timeout
         self._curve = curve
         self._connection: _Connection | None = None
@@ -249,7 +258,8 @@ class AsyncClient:
         """Close the connection; the next call would open another."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            await connection.close()
+            if connection.is_here():
+                await connection.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -262,7 +272,7 @@ class AsyncClient:
     async def _call(self, call: Call[T], timeout: float | None) -> T:
         seconds = self._timeout if timeout is None else timeout
         request = call.pack(seconds)
-        if self._connection is None:
+        if self._connection is None or not self._connection.is_here():
             self._connection = _Connection(self.endpoint, self._curve)
         connection = self._connection
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from codexdht.client.protocol import (
     Added,
@@ -25,6 +25,8 @@ from codexdht.client.protocol import (
 )
 from codexdht.errors import InvalidParams
 
+T = TypeVar("T")
+
 
 def open_node() -> Call[None]:
     return Call("open", {}, None)
@@ -41,7 +43,7 @@ def close_wait() -> Call[None]:
 def update_record(record: RecordLike | None, addresses: Iterable[str] | None, kind: Kind) -> Call[Record]:
     params: dict[str, Any] = {"kind": kind} | _spr(record)
     if addresses is not None:
-        params["addresses"] = list(addresses)
+        params["addresses"] = _listed("addresses", addresses)
     return Call("updateRecord", params, Record)
 
 
@@ -120,4 +122,11 @@ def _node(node: Record | KeyLike) -> dict[str, Any]:
 
 
 def _wires(keys: Iterable[KeyLike]) -> list[dict[str, bytes | str]]:
-    return [Key.of(key).resolved().wire for key in keys]
+    return [Key.of(key).resolved().wire for key in _listed("keys", keys)]
+
+
+def _listed(name: str, items: Iterable[T]) -> list[T]:
+    """Text is iterable, too, but its letters are not what is meant."""
+    if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
+        raise InvalidParams(f"{name} is a list, not {type(items).__name__}")
+    return list(items)

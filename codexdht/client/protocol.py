@@ -22,6 +22,7 @@ DEFAULT_TIMEOUT: Final = 10.0
 GRACE: Final = 0.5
 """How long after the end of its time a reply is still waited for: the node's clock starts when the request arrives."""
 SOCKET_NAME: Final = "api.sock"
+_LONGEST: Final = 3600
 
 
 def default_endpoint(data_dir: Path | str | None = None) -> str:
@@ -208,6 +209,13 @@ class Removed(msgspec.Struct, frozen=True):
 # Requests and replies -----------------------------------------------------------------------------------------
 
 
+def check_seconds(name: str, value: float) -> float:
+    """Return a time to wait. Raises InvalidParams for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LONGEST:
+        raise InvalidParams(f"{name} is {value!r}; expected seconds, above 0 and at most {_LONGEST}")
+    return value
+
+
 class Call(Generic[T]):
     """A request that is not sent yet. `pack` gives its bytes, `unpack` turns the reply into the result."""
 
@@ -220,7 +228,8 @@ class Call(Generic[T]):
         self._decoder = _decoder(result)
 
     def pack(self, timeout: float) -> bytes:
-        """Return the request's bytes. Raises InvalidParams for arguments that cannot be packed."""
+        """Return the request's bytes. Raises InvalidParams for arguments that cannot be packed, and for no time."""
+        check_seconds("timeout", timeout)
         try:
             return msgspec.msgpack.encode({"method": self.method, "params": self.params, "timeout": timeout})
         except (TypeError, ValueError, OverflowError) as error:

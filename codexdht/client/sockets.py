@@ -28,6 +28,8 @@ def connect(sock: zmq.Socket[Any], endpoint: str, curve: CurveKeys | None) -> No
 
     Raises InvalidParams for a bad endpoint or a bad key.
     """
+    if not isinstance(endpoint, str):
+        raise InvalidParams(f"an endpoint is text such as ipc:///path or tcp://host:port, not {endpoint!r}")
     sock.set(zmq.LINGER, 0)
     sock.set(zmq.RECONNECT_IVL, _RECONNECT_MS)
     sock.set(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
@@ -48,7 +50,7 @@ def _set_keys(sock: zmq.Socket[Any], curve: CurveKeys) -> None:
         sock.set(zmq.CURVE_SERVERKEY, curve.server)
         sock.set(zmq.CURVE_PUBLICKEY, curve.public)
         sock.set(zmq.CURVE_SECRETKEY, curve.secret)
-    except zmq.ZMQError:
+    except (zmq.ZMQError, AttributeError, TypeError):
         raise InvalidParams("a CURVE key has 40 Z85 characters (or 32 bytes); these do not") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ from codexdht.client.protocol import (
     Record,
     RecordLike,
     TableEntry,
+    check_seconds,
     default_endpoint,
 )
 from codexdht.client.sockets import EVENTS, CurveKeys, connect, is_connected_event, no_node
@@ -79,7 +81,8 @@ class _Connection:
 class Client:
     """Calls of a node's API, one at a time.
 
-    Threads may share a client, and then wait for each other; give each its own where they should not. A request whose
+    Threads may share a client, and then wait for each other; give each its own where they should not. A process that is
+    forked off gets a connection of its own. A request whose
     connection breaks (the process at the other end was restarted) is sent again, for as long as its time lasts: every
     call but `talk` may be repeated without harm.
     """
@@ -95,11 +98,19 @@ class Client:
         """endpoint: default as `default_endpoint`. timeout: seconds of calls that name none, at most 60.
         connect_timeout: seconds after which a call is given up when no node is there, default as long as the call."""
         self.endpoint = endpoint or default_endpoint()
-        self._timeout = timeout
+        self._timeout = check_seconds("timeout", timeout)
+        if connect_timeout is not None:
+            check_seconds("connect_timeout", connect_timeout)
         self._connect_timeout = connect_timeout
         self._curve = curve
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start without a connection. In a process that was forked off this also leaves the old one alone: it belongs
+        to the parent, as may the lock."""
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
+        self._process = os.getpid()
 
     def open(self, *, timeout: float | None = None) -> None:
         """Bind the UDP socket; the local record exists from then on."""
@@ -219,6 +230,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; the next call would open another."""
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
             self._drop()
 
@@ -234,6 +247,8 @@ class Client:
         seconds = self._timeout if timeout is None else timeout
         request = call.pack(seconds)
         begun = time.monotonic()
+        if self._process != os.getpid():
+            self._begin()
         if not self._lock.acquire(timeout=seconds + GRACE):
             raise RequestTimeout(f"{call.method} waited {seconds:g} s for the calls of other threads")
         try:
