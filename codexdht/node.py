@@ -267,11 +267,24 @@ class Node:
         try:
             self._supervisor.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self._supervisor.pid, signal.SIGKILL)
+            self._supervisor.kill()
             self._supervisor.wait()
+        self._end_actors()
+        if holders(self.config.run_dir):
+            return  # another node runs there by now: what is there is its own
         for pattern in ("*.sock", "*.inbox", "*.sockets", "*.lock", "*.pid"):
             for leftover in self.config.run_dir.glob(pattern):
-                leftover.unlink()
+                leftover.unlink(missing_ok=True)
+
+    def _end_actors(self) -> None:
+        """Wait for the actors of a supervisord that was killed; those that hang are killed, too."""
+        end = time.monotonic() + DYING_SECONDS
+        while own := [h for h in holders(self.config.run_dir) if h.supervisor == self._supervisor.pid]:
+            if time.monotonic() > end:
+                for holder in own:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(holder.pid, signal.SIGKILL)
+            time.sleep(_PAUSE)
 
     def update_record(self, *args: Any, **kwargs: Any) -> Any:
         """As `Client.update_record`."""
@@ -323,7 +336,7 @@ def new_protocol(
         "node.autostart": False,
         "network.listen": listen,
         "network.announce": announce,
-        "network.bootstrap": list(bootstrap),
+        "network.bootstrap": [bootstrap] if isinstance(bootstrap, str) else list(bootstrap),
         **({"node.data_dir": Path(data_dir).absolute()} if data_dir is not None else {}),
         **(settings or {}),
     }
@@ -347,12 +360,14 @@ def _text(value: object) -> str:
 
 
 def write_key(path: Path, secret: bytes | str) -> None:
-    """Put a given private key into a key file. Raises StartupError when another key is there, ValueError for a bad
-    one."""
+    """Put a given private key into a key file. Raises StartupError when another key is there, or it is none."""
     from codexdht.actors.keyfile import read_key
     from codexdht.identity import PrivateKey
 
-    key = PrivateKey(bytes.fromhex(secret) if isinstance(secret, str) else secret)
+    try:
+        key = PrivateKey(bytes.fromhex(secret) if isinstance(secret, str) else secret)
+    except (TypeError, ValueError):
+        raise StartupError("private_key: expected 32 bytes or their 64 hexadecimal digits") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

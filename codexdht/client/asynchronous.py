@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
 
@@ -107,6 +108,12 @@ class _Connection:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._close_sockets()
+
+    def abandon(self) -> None:
+        """Close the sockets of a loop that has ended; those of another process are left to that."""
+        if self._home[0] == os.getpid():
+            with suppress(RuntimeError):  # the loop is closed
+                self._close_sockets()
 
     def _close_sockets(self) -> None:
         self._socket.disable_monitor()
@@ -260,6 +267,8 @@ class AsyncClient:
             connection, self._connection = self._connection, None
             if connection.is_here():
                 await connection.close()
+            else:
+                connection.abandon()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -272,9 +281,7 @@ class AsyncClient:
     async def _call(self, call: Call[T], timeout: float | None) -> T:
         seconds = self._timeout if timeout is None else timeout
         request = call.pack(seconds)
-        if self._connection is None or not self._connection.is_here():
-            self._connection = _Connection(self.endpoint, self._curve)
-        connection = self._connection
+        connection = self._connected()
         try:
             async with asyncio.timeout(seconds + GRACE):
                 await self._reach(connection, seconds)
@@ -284,6 +291,14 @@ class AsyncClient:
                 f"the node at {self.endpoint} did not answer {call.method} within {seconds:g} s"
             ) from None
         return call.unpack(reply)
+
+    def _connected(self) -> _Connection:
+        if self._connection is not None and not self._connection.is_here():
+            self._connection.abandon()
+            self._connection = None
+        if self._connection is None:
+            self._connection = _Connection(self.endpoint, self._curve)
+        return self._connection
 
     async def _reach(self, connection: _Connection, seconds: float) -> None:
         """Wait until a node is there: nothing is sent that one which starts later would serve. Raises NotRunning."""

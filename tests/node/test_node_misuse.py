@@ -1,0 +1,90 @@
+"""`new_protocol` with odd settings, and nodes whose processes were ended by others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codexdht.actors.rundir import holders
+from codexdht.errors import ConfigError, StartupError
+from codexdht.node import Node, new_protocol
+
+LOOPBACK = "/ip4/127.0.0.1/udp/0"
+
+
+@pytest.fixture
+def nodes() -> Iterator[ExitStack]:
+    """Nodes that end with the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def make(nodes: ExitStack, data_dir: Path, **options: Any) -> Node:
+    node = new_protocol(listen=LOOPBACK, data_dir=data_dir, **options)
+    nodes.callback(node.close_wait)
+    return node
+
+
+def test_a_run_directory_outside_the_data_directory(folder: Path, nodes: ExitStack) -> None:
+    """As it is needed where the name of the data directory is long."""
+    node = make(nodes, folder / ("x" * 100), settings={"node.run_dir": str(folder / "run")})
+    node.open()
+    assert node.client.record().addresses
+
+
+def test_an_api_on_tcp_alone(folder: Path, nodes: ExitStack) -> None:
+    """The node's own client goes there, too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    node = make(nodes, folder, settings={"api.endpoints": [endpoint]})
+    assert node.client.endpoint == endpoint
+    node.open()
+
+
+def test_an_api_that_its_owner_cannot_reach(folder: Path) -> None:
+    """It is said before anything starts."""
+    with pytest.raises(ConfigError, match=r"api\.endpoints: found .* expected one that is ipc"):
+        new_protocol(listen=LOOPBACK, data_dir=folder, settings={"api.endpoints": ["tcp://0.0.0.0:9"]})
+
+
+@pytest.mark.parametrize("key", [b"short", "zz" * 32, b"\0" * 32, 5])
+def test_a_private_key_that_is_none(folder: Path, key: Any) -> None:
+    """What is expected is said, and no file is written."""
+    with pytest.raises(StartupError, match="private_key: expected 32 bytes"):
+        new_protocol(key, LOOPBACK, data_dir=folder / "a")
+    assert not (folder / "a" / "key").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/x"])
+def test_a_data_directory_that_cannot_be(folder: Path, name: str) -> None:
+    """One line, and which setting to change."""
+    (folder / "file").write_text("")
+    with pytest.raises(StartupError, match=r"cannot use data directory .*; set node\.data_dir"):
+        new_protocol(listen=LOOPBACK, data_dir=folder / name)
+
+
+def test_closing_a_dead_node_leaves_its_successor_alone(folder: Path, nodes: ExitStack) -> None:
+    """After its supervisord was killed another node may run on the data directory by the time it is closed."""
+    dead = make(nodes, folder)
+    os.kill(dead.supervisor_pid, signal.SIGKILL)
+    successor = make(nodes, folder)
+    dead.close_wait()
+    assert len(holders(folder / "run")) == 4
+    successor.open()
+    assert successor.client.record().addresses
+
+
+def test_closing_a_dead_node_waits_for_its_actors(folder: Path, nodes: ExitStack) -> None:
+    """When it returns nobody holds the data directory any more."""
+    node = make(nodes, folder)
+    os.kill(node.supervisor_pid, signal.SIGKILL)
+    node.close_wait()
+    assert list((folder / "run").iterdir()) == []
