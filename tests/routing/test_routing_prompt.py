@@ -224,6 +224,34 @@ def test_a_record_for_a_node_that_has_not_answered_leaves_when_its_request_has_e
     assert (record_of(unlucky).node_id in sent) == may_live
 
 
+def test_the_user_does_not_wait_for_nodes_that_do_not_answer() -> None:
+    """A publication is settled when all of the closest that have answered have the record, long before the requests to
+    dead ones have ended; those are still given it if they may live."""
+    net = Net(3, 200)
+    net.dead = {net.nodes[5]}
+    settled: list[tuple[float, int]] = []
+
+    class Watched(Publish):
+        """A publication that notes when it is settled."""
+
+        __slots__ = ()
+
+        def next(self, now: float) -> list[Ask]:
+            asks = super().next(now)
+            if self.settled:
+                settled.append((now, self.sent[TARGET]))
+            return asks
+
+    query = make_publication(net)
+    assert not query.settled
+    query.__class__ = Watched
+    asks, _ = drive(query, net)
+    assert query.done
+    assert settled[0][0] < 0.8
+    assert settled[0][1] == WIDTH
+    assert sum(ask.kind == Kind.ADD_PROVIDER for ask in asks) == WIDTH + 1
+
+
 def test_a_pong_with_a_newer_seq_fetches_the_record(swarm: Any) -> None:
     """Also where it answers a PING of a lookup, and not one of the table's maintenance."""
     peers = swarm.grow(60)

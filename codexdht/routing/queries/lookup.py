@@ -156,6 +156,11 @@ class Lookup:
         if candidate is not None:
             candidate.silent = True
 
+    @property
+    def settled(self) -> bool:
+        """See Query."""
+        return self.done
+
     # Results ------------------------------------------------------------------------------------------------------
 
     def closest(self, count: int | None = None) -> list[SignedPeerRecord]:

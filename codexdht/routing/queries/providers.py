@@ -54,6 +54,11 @@ class FindProviders:
         self._found: dict[bytes, SignedPeerRecord] = {}
 
     @property
+    def settled(self) -> bool:
+        """See Query."""
+        return self.done
+
+    @property
     def providers(self) -> list[SignedPeerRecord]:
         """What was found: one record per peer, the one with the highest seq, in the order of first sight."""
         return list(self._found.values())[: self._limit]

@@ -104,6 +104,13 @@ class Publish:
         self._tokens = float(_BURST)
         self._tokens_at: float | None = None
 
+    @property
+    def settled(self) -> bool:
+        """Whether every key is with those of its k closest nodes that have answered. Others may get it later."""
+        if self._lookup is not None or self._ready or self._next < len(self._keys):
+            return False
+        return sum(self._left.values()) == sum(map(len, self._later.values()))
+
     def next(self, now: float) -> list[Ask]:
         """Return what to send now."""
         if self.done:

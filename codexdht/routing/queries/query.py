@@ -51,6 +51,10 @@ class Query(Protocol):
     target: bytes
     done: bool
 
+    @property
+    def settled(self) -> bool:
+        """Whether the user may be answered: it is over, or what is left is done for nodes that should have answered."""
+
     def next(self, now: float) -> list[Ask]:
         """Return what to send now; each is sent, and comes to an answer or a timeout."""
 

@@ -23,7 +23,7 @@ _MAX_PROVIDERS = 1000
 _TOLD = 2
 
 OnEnd = Callable[[bool, float], None]
-"""Whether the query is complete, now. Called once: when it ends, or at its deadline."""
+"""Whether the query is complete, now. Called once: when it ends or is settled, or at its deadline."""
 
 
 class _Run:
@@ -167,6 +167,9 @@ class QueryRunner:
         if query.done:
             self._stop(run, now, complete=True)
             return
+        if run.on_end is not None and query.settled:
+            on_end, run.on_end = run.on_end, None
+            on_end(True, now)
         wake = query.wake(now)
         if wake is not None:
             self._wake(run, wake)
