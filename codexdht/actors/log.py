@@ -81,7 +81,7 @@ class _Formatter(logging.Formatter):
 
 def _quoted(value: object) -> str:
     text = value.hex() if isinstance(value, bytes) else str(value)
-    return json.dumps(text) if any(c in text for c in ' "=\n') else text
+    return text if text.isprintable() and not any(c in text for c in ' "=') else json.dumps(text)
 
 
 def set_up_logging(actor: str, level: str, log_format: str, directory: Path | None) -> None:
@@ -94,6 +94,7 @@ def set_up_logging(actor: str, level: str, log_format: str, directory: Path | No
     handler.setFormatter(_Formatter(actor, log_format == "json"))
     _log.handlers[:] = [handler]
     _log.propagate = False
+    logging.raiseExceptions = False  # a line that a full disk refuses is not worth a traceback elsewhere
     set_level(level)
 
 

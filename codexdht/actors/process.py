@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import sys
@@ -49,6 +50,17 @@ def run_actor(actor: Actor, shell: Shell, number: int = 0) -> int:
     return 0
 
 
+def read_level() -> None:
+    """Take the log level from the configuration again. One that is wrong by now is no reason to end."""
+    try:
+        level = load_config(environ=os.environ, verify=False).log.level
+    except StartupError as error:
+        log.error("level_not_read problem=%s", json.dumps(str(error)))
+    else:
+        set_level(level)
+        log.info("level_read level=%s", level)
+
+
 def _log_crashes(started: float) -> None:
     """Log what nobody caught. A process that crashes at its start pauses: supervisord restarts it at once, and would
     do so without end."""
@@ -72,6 +84,6 @@ def _run(actor: Actor, config: Config, shell: Shell, place: Place) -> None:
     log.info("started pid=%d", os.getpid())
     with Watchdog() as watchdog:
         reactor.watch(watchdog.feed)
-        reactor.run(on_hangup=lambda: set_level(load_config(environ=os.environ, verify=False).log.level))
+        reactor.run(on_hangup=read_level)
     context.term()
     log.info("stopped")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from codexdht.actors.log import EventLog, set_level, set_up_logging
+from codexdht.actors.process import read_level
 from codexdht.messages.machine import LogEvent
 
 
@@ -17,10 +19,13 @@ from codexdht.messages.machine import LogEvent
 def leave_logging_as_it_was() -> Iterator[None]:
     log = logging.getLogger("codexdht")
     before = log.handlers[:], log.propagate, log.level
+    raises = logging.raiseExceptions
     yield
     for handler in log.handlers:
-        handler.close()
+        with suppress(OSError):  # a full disk
+            handler.close()
     log.handlers[:], log.propagate, log.level = before
+    logging.raiseExceptions = raises
 
 
 def lines(folder: Path) -> list[str]:
@@ -66,3 +71,42 @@ def test_the_level_can_be_changed_while_running(folder: Path) -> None:
     set_level("debug")
     events.write(LogEvent("debug", "after", {}), 0.0)
     assert [line.split()[-1] for line in lines(folder)] == ["after"]
+
+
+@pytest.mark.parametrize(
+    "hostile", ["a\rb", "\x1b[31mred", "a\u2028b", "\x00", "\ud800", 'say "x"', "a=b", "\x85"]
+)
+def test_no_field_breaks_a_line_or_reaches_the_terminal(folder: Path, hostile: str) -> None:
+    """Whatever would start another line, or do something to whoever looks at it, is escaped."""
+    set_up_logging("wire", "info", "text", folder)
+    EventLog().write(LogEvent("info", "seen", {"what": hostile}), 0.0)
+    (line,) = lines(folder)
+    _, _, field = line.partition(" what=")
+    assert field.isprintable()
+    assert json.loads(field) == hostile
+
+
+def test_a_log_on_a_full_disk_says_nothing_elsewhere(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be written is left out."""
+    (folder / "wire.log").symlink_to("/dev/full")
+    set_up_logging("wire", "info", "text", folder)
+    EventLog().write(LogEvent("info", "bound", {}), 0.0)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_level_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGHUP takes it from the file; a file that is wrong by then is said, and nothing else happens."""
+    config = folder / "node.toml"
+    monkeypatch.setenv("CODEXDHT_CONFIG", str(config))
+    set_up_logging("wire", "info", "text", folder)
+    network = '[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1"]\n'
+    for text in (network + '[log]\nlevel = "debug"\n', network + '[log]\nlevel = "loud"\n', "[", ""):
+        config.write_text(text)
+        read_level()
+        assert logging.getLogger("codexdht").level == logging.DEBUG
+    config.unlink()
+    read_level()
+    assert [line.split()[3] for line in lines(folder)] == ["level_read"] + ["level_not_read"] * 4
+    assert "found 'loud'" in lines(folder)[1]
