@@ -44,10 +44,10 @@ _CODES: Final[tuple[tuple[type[CodexDhtError], int], ...]] = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Errors are one line on stderr."""
-    from codexdht.cli.app import app
-
     _prepare_streams()
     try:
+        from codexdht.cli.app import app  # takes a moment, in which the user may change their mind
+
         app(arguments, prog_name="codexdht")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0

@@ -74,17 +74,22 @@ def provide(
 
 def withdraw(
     keys: KeyTexts,
+    *,
     data_dir: DataDir = None,
     endpoint: Endpoint = None,
     curve: Curve = None,
     timeout: Timeout = 10.0,
+    as_json: AsJson = False,
 ) -> None:
     """Publish these keys no longer. Other nodes forget them within a day."""
+    from codexdht.cli.output import print_json
     from codexdht.cli.targets import key_of
 
     wanted = [key_of(text) for text in keys]
     with client(data_dir, endpoint, timeout, curve) as node:
         node.withdraw(wanted)
+    if as_json:
+        print_json({"withdrawn": len(wanted)})
 
 
 def find(

@@ -56,6 +56,7 @@ def test_provide_find_withdraw(command: Command, node: str) -> None:
     assert [record["peerId"] for record in limited["providers"]] == [PEERS[0].peer_id]
     assert PEERS[0].peer_id in command("find", CID, "--local", node).out
     assert command("withdraw", CID, node) == (0, "", "")
+    assert command("withdraw", CID, "--json", node).json == {"withdrawn": 1}
 
 
 def test_nothing_found(command: Command, serve: Serve) -> None:

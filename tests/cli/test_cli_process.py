@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from codexdht.cli import main
 from codexdht.messages import internal
 from codexdht.testing.scripted_node import PEERS, SILENT
 
@@ -108,6 +109,17 @@ def test_ctrl_c(serve: Callable[..., str]) -> None:
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert b"Traceback" not in err
+
+
+def test_ctrl_c_while_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line itself takes a moment to load."""
+
+    class Interrupted:
+        def __getattr__(self, _: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "codexdht.cli.app", Interrupted())
+    assert main(["status"]) == 130
 
 
 def test_output_to_a_file_is_not_cut(node: str) -> None:
