@@ -72,12 +72,16 @@ def _server_key(config: Config, endpoints: list[str]) -> tuple[bytes, bytes] | N
                 "api.curve_clients, or listen on tcp://127.0.0.1:…"
             )
         return None
+    if not config.api.curve_clients:
+        raise ConfigError(
+            "api.curve_clients: expected the folder with the public keys of the clients to let in"
+        )
     from zmq.auth import load_certificate
 
     try:
         public, secret = load_certificate(config.api.curve_server_key)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"api.curve_server_key: {config.api.curve_server_key}: {error}") from None
+        raise ConfigError(f"api.curve_server_key: {error}") from None
     if secret is None:
         raise ConfigError(
             f"api.curve_server_key: {config.api.curve_server_key} holds no secret key (*.key_secret)"

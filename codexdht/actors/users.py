@@ -106,8 +106,7 @@ class CurvePort:
 
     def __init__(self, context: zmq.Context[Any], clients_dir: Path, poller: zmq.Poller) -> None:
         """Allow the public keys (`*.key` files as `zmq.auth` writes them) in a directory. Raises ConfigError."""
-        if not any(clients_dir.glob("*.key")):
-            raise ConfigError(f"api.curve_clients: {clients_dir} holds no public key (*.key) of a client")
+        _check_clients(clients_dir)
         from zmq.auth.base import Authenticator  # with CURVE alone: it costs 2 MB
 
         self._authenticator = Authenticator(context)
@@ -133,3 +132,19 @@ class CurvePort:
     def close(self) -> None:
         """Close the authenticator's socket."""
         self._authenticator.stop()
+
+
+def _check_clients(clients_dir: Path) -> None:
+    """Raise ConfigError for a file that holds no key: for its sake ZeroMQ would let in nobody, and not say so."""
+    from zmq.auth import load_certificate
+
+    files = sorted(clients_dir.glob("*.key"))
+    if not files:
+        raise ConfigError(f"api.curve_clients: {clients_dir} holds no public key (*.key) of a client")
+    for file in files:
+        try:
+            load_certificate(file)
+        except (OSError, ValueError):
+            raise ConfigError(
+                f"api.curve_clients: {file} is not a CURVE key file that can be read; mend or remove it"
+            ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import zmq.auth
 
 from codexdht.node import node_environment, shipped_file, supervisor_command
 
@@ -160,6 +162,20 @@ def test_an_open_endpoint_without_keys_is_refused(folder: Path) -> None:
     assert_refused(
         "api", environment(folder, CODEXDHT_API__ENDPOINTS="tcp://0.0.0.0:0"), "api.curve_server_key"
     )
+
+
+def test_keys_of_clients_that_do_not_hold_are_said(folder: Path) -> None:
+    """For one bad file ZeroMQ would refuse every client; and no folder at all is not the working directory."""
+    public, secret = zmq.auth.create_certificates(folder, "node")
+    environ = environment(folder, CODEXDHT_API__CURVE_SERVER_KEY=secret)
+    assert_refused("api", environ, "api.curve_clients: expected the folder")
+    clients = folder / "clients"
+    clients.mkdir()
+    environ["CODEXDHT_API__CURVE_CLIENTS"] = str(clients)
+    assert_refused("api", environ, f"api.curve_clients: {clients} holds no public key")
+    shutil.copy(public, clients)
+    (clients / "other.key").write_text("junk")
+    assert_refused("api", environ, f"api.curve_clients: {clients / 'other.key'} is not a CURVE key file")
 
 
 def test_supervisord_does_not_restart_on_a_configuration_error(folder: Path) -> None:
