@@ -10,6 +10,7 @@ from codexdht.errors import ApiError, BadRequest
 
 _EMPTY_MAP: Final = b"\x80"
 _NIL: Final = b"\xc0"
+_LONGEST_MESSAGE: Final = 400
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,5 +60,5 @@ def encode_result(result: Any) -> bytes:
 
 
 def encode_error(error: ApiError) -> bytes:
-    """Return the reply to a request that failed."""
-    return _encode({"ok": False, "error": {"code": error.code, "message": str(error)}})
+    """Return the reply to a request that failed. The message may repeat what was sent, but not at any length."""
+    return _encode({"ok": False, "error": {"code": error.code, "message": str(error)[:_LONGEST_MESSAGE]}})

@@ -112,6 +112,7 @@ BAD_PARAMS: list[tuple[str, dict[str, Any], str, str]] = [
     ("removeProvidersLocal", {"peerId": "1" * 100_000}, "invalid_params", "512"),
     ("resolve", {}, "invalid_params", "exactly one"),
     ("resolve", {"id": ID, "peerId": PEERS[0].peer_id}, "invalid_params", "exactly one"),
+    ("record", {"kind": "x" * 100_000}, "invalid_params", "record: Invalid enum value 'xxx"),
     ("ping", {}, "invalid_params", "exactly one"),
     ("ping", {"record": {"uri": "x"}}, "invalid_params", "$.record"),
     ("talk", {"id": ID}, "invalid_params", "protocol"),
