@@ -87,7 +87,7 @@ class Batch:
         return self._blocked_until is not None and now < self._blocked_until
 
     def commit(self) -> None:
-        """Begin to make the changes durable. Raises NoRoom when there is no room."""
+        """Begin to make the changes durable; `advance` goes on with it. Raises NoRoom when there is no room."""
         self._leaving, self._answers = self._answers, []
         if self._since is None:
             self._send_answers()
@@ -95,7 +95,6 @@ class Batch:
         self.is_committing = True
         self._leaving_changes, self._changes, self._since = self._changes, 0, None
         self._backend.start_commit()
-        self.advance()
 
     def advance(self, *, wait: bool = False) -> None:
         """Go on with the commit under way, and send its answers when it is complete. Raises NoRoom.

@@ -122,6 +122,7 @@ def test_answer_waits_for_its_own_commit(store: Any, disk: SlowDisk) -> None:
     disk.finish()
     store.machine.tick(store.now)
     assert len(store.sent(Actor.API)) == 1
+    store.machine.tick(store.now)
     disk.finish()
     store.machine.tick(store.now)
     assert isinstance(store.sent(Actor.API)[0], Done)
