@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from codexdht.node import Node, new_protocol
 
 settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("suite")
+
+# A shell starts background jobs with SIGINT ignored, and their children inherit that: tests that interrupt would fail.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 StartNode = Callable[..., Node]
 
