@@ -33,9 +33,7 @@ class Gang:
     def closest(self, target: bytes) -> list[bytes]:
         """Return the members' records closest to a target."""
         wanted = int.from_bytes(target, "big")
-        chosen = nsmallest(
-            _NODES_A_PACKET, self.records, key=lambda r: int.from_bytes(r.node_id, "big") ^ wanted
-        )
+        chosen = nsmallest(_NODES_A_PACKET, self.records, key=lambda r: r.number ^ wanted)
         return [record.encoded for record in chosen]
 
     def at(self, node_id: bytes, distances: list[int]) -> list[bytes]:

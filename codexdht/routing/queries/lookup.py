@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.queries.candidate import OPEN, Candidate, State
 from codexdht.routing.queries.coverage import Span, first_gap, subtree, unexplored
-from codexdht.routing.queries.query import Appraise, Ask, Shape
-from codexdht.routing.queries.surroundings import FARTHEST, Surroundings
+from codexdht.routing.queries.query import FARTHEST, Appraise, Ask, Shape
+from codexdht.routing.queries.surroundings import Surroundings
 
 _SCALE_BITS: Final = 5
 _ANSWER_BITS: Final = 2
@@ -132,7 +132,7 @@ class Lookup:
         candidate = self._known.get(ask.record.node_id)
         if candidate is not None and candidate.points:
             target = int.from_bytes(self.target, "big")
-            candidate.has_named([int.from_bytes(record.node_id, "big") ^ target for record in records])
+            candidate.has_named([record.number ^ target for record in records])
 
     def on_answer(self, ask: Ask, _now: float) -> None:
         """A node has answered."""

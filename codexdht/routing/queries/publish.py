@@ -8,7 +8,7 @@ from collections.abc import Callable
 from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.queries.lookup import Lookup
-from codexdht.routing.queries.query import Ask
+from codexdht.routing.queries.query import FARTHEST, Ask
 
 _BURST = 8
 _AHEAD = 1024
@@ -282,7 +282,7 @@ class Publish:
 
 def _distance_to(key: bytes) -> Callable[[SignedPeerRecord], int]:
     number = int.from_bytes(key, "big")
-    return lambda record: int.from_bytes(record.node_id, "big") ^ number
+    return lambda record: record.number ^ number
 
 
 def _is_within(key: bytes, center: bytes, known: list[SignedPeerRecord], width: int, radius: int) -> bool:
@@ -291,7 +291,7 @@ def _is_within(key: bytes, center: bytes, known: list[SignedPeerRecord], width: 
 
     A node at distance d from key is at (center XOR key) XOR d from center, which is below 2^max(bit lengths of both).
     """
-    if radius >= 1 << 256:
+    if radius >= FARTHEST:
         return True
     distances = sorted(map(_distance_to(key), known))[:width]
     if len(distances) < width:

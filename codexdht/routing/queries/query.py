@@ -7,10 +7,12 @@ an argument. It is over when `done` is true, however it came to that; it then wa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from codexdht.records import SignedPeerRecord
 
+FARTHEST: Final = 1 << 256
+"""Beyond every distance."""
 Appraise = Callable[[bytes, float], tuple[float, bool]]
 """Node id, now → seconds to wait for its answer before another node is asked; whether it is unreliable."""
 
@@ -42,7 +44,7 @@ class Shape(NamedTuple):
     limit: int
     last: int = 1
     told: int = 1
-    scale: int = 1 << 256
+    scale: int = FARTHEST
 
 
 class Query(Protocol):

@@ -16,7 +16,7 @@ from codexdht.routing.core import Core
 from codexdht.routing.nodes import NodesAnswer
 from codexdht.routing.pinger import Pinger
 from codexdht.routing.queries.lookup import Lookup
-from codexdht.routing.queries.query import Ask, Query, Shape
+from codexdht.routing.queries.query import FARTHEST, Ask, Query, Shape
 
 _NO_ROOM_PAUSE = 0.05
 _MAX_PROVIDERS = 1000
@@ -36,6 +36,12 @@ class _Run:
         self.on_end: OnEnd | None = on_end
         self.wake: float | None = None
         self.stopped = False
+
+    def answer(self, complete: bool, now: float) -> None:
+        """Call on_end, unless it was called before."""
+        if self.on_end is not None:
+            on_end, self.on_end = self.on_end, None
+            on_end(complete, now)
 
 
 class _Context:
@@ -107,7 +113,7 @@ class QueryRunner:
         own = self._contacts.own_id
         near = self._contacts.table.closest(own, self._settings.bucket_size)
         if len(near) < self._settings.bucket_size:
-            return 1 << 256
+            return FARTHEST
         return near[-1].number ^ int.from_bytes(own, "big")
 
     def start(
@@ -168,8 +174,7 @@ class QueryRunner:
             self._stop(run, now, complete=True)
             return
         if run.on_end is not None and query.settled:
-            on_end, run.on_end = run.on_end, None
-            on_end(True, now)
+            run.answer(True, now)
         wake = query.wake(now)
         if wake is not None:
             self._wake(run, wake)
@@ -222,18 +227,15 @@ class QueryRunner:
 
     def _on_deadline(self, run: _Run, now: float) -> None:
         if run.on_end is not None:
-            on_end, run.on_end = run.on_end, None
             run.query.on_deadline(now)
-            on_end(False, now)
+            run.answer(False, now)
 
     def _stop(self, run: _Run, now: float, complete: bool = False) -> None:
         if run.stopped:
             return
         run.stopped = True
         del self._runs[id(run)]
-        if run.on_end is not None:
-            on_end, run.on_end = run.on_end, None
-            on_end(complete, now)
+        run.answer(complete, now)
 
 
 def _find(ask: Ask, kind: Kind) -> tuple[bytes, NodesAnswer]:

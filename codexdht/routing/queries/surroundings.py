@@ -9,8 +9,8 @@ from typing import Final
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.queries.candidate import Candidate, State
 from codexdht.routing.queries.coverage import Span, first_gap, home_bits, is_credible, subtree
+from codexdht.routing.queries.query import FARTHEST
 
-FARTHEST: Final = 1 << 256
 _KEPT: Final = 4
 
 
@@ -45,7 +45,7 @@ class Surroundings:
         """Take note of a node; of one that is known, keep the newer record."""
         known = self._by_id.get(record.node_id)
         if known is None:
-            self._insert(Candidate(record, int.from_bytes(record.node_id, "big") ^ self._target))
+            self._insert(Candidate(record, record.number ^ self._target))
         elif record.seq > known.record.seq:
             known.record = record
 
