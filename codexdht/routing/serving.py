@@ -64,8 +64,8 @@ class Serving:
         if any(distance > MAX_DISTANCE for distance in distances):
             return []
         records: list[bytes] = []
-        for distance in dict.fromkeys(distances):
-            entries = [e for e in self._contacts.table.at_distance(distance) if e.node_id != asker]
-            self._entropy.shuffle(entries)
-            records += [entry.record.encoded for entry in entries[: _MAX_RECORDS - len(records)]]
+        for entries in self._contacts.table.at_distances(distances).values():
+            others = [entry for entry in entries if entry.node_id != asker]
+            self._entropy.shuffle(others)
+            records += [entry.record.encoded for entry in others[: _MAX_RECORDS - len(records)]]
         return records

@@ -8,7 +8,7 @@ no count is above its limit; every record has an endpoint; our own id is in no b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from codexdht.records import SignedPeerRecord
 from codexdht.records.networks import network_of
@@ -86,14 +86,18 @@ class RoutingTable:
             found += sorted(node.entries, key=lambda entry: entry.number ^ wanted)
         return found[:count]
 
-    def at_distance(self, distance: int) -> list[Entry]:
-        """Return the entries at one log-distance from us, of nodes that have answered and are not failing."""
+    def at_distances(self, distances: Collection[int]) -> dict[int, list[Entry]]:
+        """Return the entries at each of these log-distances from us, of nodes that have answered and are not failing.
+
+        One pass over the table, however many distances a peer asks for.
+        """
         own = self._own
-        return [
-            e
-            for e in self._entries.values()
-            if (e.number ^ own).bit_length() == distance and e.answers and not e.failures
-        ]
+        found: dict[int, list[Entry]] = {distance: [] for distance in distances}
+        for entry in self._entries.values():
+            there = found.get((entry.number ^ own).bit_length())
+            if there is not None and entry.answers and not entry.failures:
+                there.append(entry)
+        return found
 
     # Learning -----------------------------------------------------------------------------------------------------
 

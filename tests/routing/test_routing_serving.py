@@ -53,6 +53,26 @@ def test_find_node_is_served_by_distance(swarm: Any) -> None:
     assert all(254 <= log_distance(by_record[r], own.node_id) <= 256 for r in records)
 
 
+def test_a_request_for_every_distance_costs_one_walk_over_the_table(swarm: Any) -> None:
+    """The order asked for decides who is named, but a peer cannot make us go through the table once a distance."""
+    me = swarm.grow(40)[0]
+    walks = 0
+
+    class Watched(dict[int, Any]):
+        def values(self) -> Any:
+            nonlocal walks
+            walks += 1
+            return super().values()
+
+    me.machine.table._entries = Watched(me.machine.table._entries)
+    records = served(swarm, me, Kind.FIND_NODE, discv5.encode_find_node(list(range(1, 257))))
+    assert walks == 1
+    by_record = {p.record.encoded: i for i, p in swarm.peers.items()}
+    distances = [log_distance(by_record[r], me.record.node_id) for r in records]
+    assert len(records) == 16
+    assert distances == sorted(distances)
+
+
 def test_find_node_fast_gives_the_six_closest(swarm: Any) -> None:
     """Of the nodes that answered us, the closest ones, in one packet under 1280 bytes; never the asker itself."""
     me = swarm.grow(40)[0]

@@ -110,9 +110,9 @@ def test_only_nodes_that_answered_and_are_not_failing_are_relayed() -> None:
     assert table.closest(OWN, 1) == []
     table.answered(record, 0.1, 1.0)
     assert [e.record for e in table.closest(OWN, 1)] == [record]
-    assert [e.record for e in table.at_distance(256)] == [record]
+    assert [e.record for e in table.at_distances([256])[256]] == [record]
     table.failed(record.node_id)
-    assert table.closest(OWN, 1) == table.at_distance(256) == []
+    assert table.closest(OWN, 1) == table.at_distances([256])[256] == []
     table.answered(record, 0.1, 2.0)
     assert len(table.closest(OWN, 1)) == 1
 
