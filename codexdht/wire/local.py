@@ -25,6 +25,8 @@ from codexdht.wire.settings import WireSettings
 _MAX_RECORD: Final = 512
 """A larger record would leave no room for a request beside it in a handshake packet, nor for others in an answer."""
 _UNSPECIFIED: Final = ("0.0.0.0", "::")
+_LARGEST_GIVEN_SEQ: Final = 2**63 - 1
+"""Every later record needs a larger seq, and 64 bits hold it."""
 
 
 class LocalState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,6 +153,10 @@ class LocalRecords:
             raise InvalidRecord(f"the record does not hold: {error}") from None
         if record.public_key != self._key.public_key:
             raise InvalidRecord("the record is signed with another key than this node's")
+        if record.seq > _LARGEST_GIVEN_SEQ:
+            raise InvalidRecord(
+                f"the record's seq {record.seq} leaves no room for later ones; use the Unix time"
+            )
         return record if record.seq > self._state.last_seq else self._sign(list(record.addresses), unix_time)
 
     def _sign(self, addresses: list[bytes], unix_time: float) -> SignedPeerRecord:

@@ -247,6 +247,17 @@ def test_bad_updates() -> None:
     assert record_of(wire).seq == UNIX
 
 
+def test_a_seq_that_nothing_can_exceed_is_refused() -> None:
+    """After any record that was taken another one can be signed: the state on disk never leads to a dead end."""
+    wire = booted()
+    assert update(wire, sign_record(KEY, 2**64 - 1, []).encoded).code == "invalid_record"
+    assert isinstance(update(wire, sign_record(KEY, 2**63 - 1, []).encoded), Done)
+    done = update(wire, addresses=["/ip4/9.9.9.9/udp/99"])
+    assert decode_record(done.value).seq == 2**63
+    again = booted(saved(wire), announce=["/ip4/1.1.1.1/udp/1"])
+    assert record_of(again).seq == 2**63 + 1
+
+
 def test_vote_moves_the_record() -> None:
     """With `announce = auto` a voted address replaces that of its family; with fixed addresses nothing happens."""
     wire = booted()
