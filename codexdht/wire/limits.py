@@ -32,8 +32,29 @@ class Bucket:
         return tokens >= 1
 
 
+class Window:
+    """At most so many events within any time of a length. A token bucket would allow twice as many in its first such
+    time. It keeps the times of the last events."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+
+    def take(self, count: int, seconds: float, now: float) -> bool:
+        """Note an event, if it may happen now."""
+        times = self._times
+        if len(times) >= count:
+            if now < times[0] + seconds:
+                return False
+            del times[0]
+        times.append(now)
+        return True
+
+
 class Source:
-    """What is known of one address: its buckets, how many bad packets since when, until when it is ignored."""
+    """What is known of one address: its buckets, its last WHOAREYOUs, how many bad packets since when, until when it is
+    ignored."""
 
     __slots__ = ("bad", "bad_since", "exempt", "ignored_until", "known", "strange", "whoareyou")
 
@@ -41,7 +62,7 @@ class Source:
         self.exempt = exempt
         self.strange = Bucket(settings.source_burst, now)
         self.known = Bucket(settings.session_burst, now)
-        self.whoareyou = Bucket(settings.whoareyou_rate, now)
+        self.whoareyou = Window()
         self.bad = 0
         self.bad_since = now
         self.ignored_until = now
@@ -91,7 +112,8 @@ class Limits:
         """Tell whether a WHOAREYOU may go to this address now."""
         source = self._source(address[0], now)
         rate = self._settings.whoareyou_rate
-        if source.exempt or source.whoareyou.take(rate, max(rate, 1.0), now):
+        count = max(int(rate), 1)
+        if source.exempt or source.whoareyou.take(count, count / rate, now):
             return True
         self._counters["refused_whoareyou_rate"] += 1
         return False
@@ -99,7 +121,7 @@ class Limits:
     def bad(self, address: Endpoint, now: float) -> None:
         """A packet from this address was malformed, or could not be decrypted."""
         source = self._source(address[0], now)
-        if now >= source.bad_since + self._settings.bad_seconds:
+        if not source.bad or now >= source.bad_since + self._settings.bad_seconds:
             source.bad, source.bad_since = 0, now
         source.bad += 1
         if source.bad >= self._settings.bad_packets and not source.exempt:

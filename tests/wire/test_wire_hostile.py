@@ -160,6 +160,17 @@ def test_whoareyou_limit(net: Net) -> None:
     assert len([a for a in answers if a]) == 5
 
 
+def test_whoareyou_limit_holds_in_any_second(net: Net) -> None:
+    """Not only at once: packets spread over three seconds get 15, never more than 5 within one second."""
+    node, sent = net.node(1), []
+    for number in range(120):
+        now = number * 0.025
+        if feed(node, stranger(node, bytes([number]) * 32), (PUBLIC, 1000 + number), now):
+            sent.append(now)
+    assert len(sent) == 15
+    assert all(later - earlier >= 1.0 for earlier, later in zip(sent, sent[5:], strict=False))
+
+
 @pytest.mark.parametrize(
     ("mode", "host", "limited"),
     [
@@ -220,6 +231,15 @@ def test_address_is_ignored(net: Net) -> None:
     assert feed(node, stranger(node, b"s" * 32), (PUBLIC, 7), 10.0) == []
     assert node.counters["dropped_ignored"] == 1
     assert feed(node, stranger(node, b"s" * 32), (PUBLIC, 7), 65.0) == [63]
+
+
+def test_the_ten_seconds_begin_with_the_first_bad_packet(net: Net) -> None:
+    """Not when the address was heard of: 100 bad packets within 7 s are too many whenever they come."""
+    node = net.node(1)
+    feed(node, stranger(node, b"s" * 32), (PUBLIC, 1), 0.0)
+    for number in range(100):
+        feed(node, b"x" * 80, (PUBLIC, 1), 5.0 + number * 0.07)
+    assert node.counters["addresses_ignored"] == 1
 
 
 def test_slow_rubbish_is_not_ignored(net: Net) -> None:
