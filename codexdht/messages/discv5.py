@@ -27,6 +27,10 @@ from codexdht.messages.fields import (
 MAX_REQUEST_ID: Final = 8
 MAX_PLAINTEXT: Final = MAX_DATAGRAM - 16 - 23 - 32 - 16
 """What fits into an ordinary packet beside iv, static header, authdata and tag: 1193 bytes."""
+MAX_BODY: Final = MAX_PLAINTEXT - 1 - 2 - MAX_REQUEST_ID - 3 - 2
+"""What fits into a message beside kind, request id, client mode and the head of the body: 1177 bytes."""
+MAX_PROVIDER_RECORD: Final = MAX_BODY - 34 - 3
+"""What fits into an ADD_PROVIDER beside the key: 1140 bytes."""
 _ID_SIZE: Final = 32
 _ID_FIELD: Final = b"\x0a\x20"
 _MAX_TOTAL: Final = 2**32 - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from codexdht.errors import DecodeError
 from codexdht.identity import log_distance
@@ -36,13 +36,23 @@ from codexdht.routing.queries.resolve import Resolve as ResolveQuery
 from codexdht.routing.queries.runner import QueryRunner
 from codexdht.routing.storelink import StoreLink
 
+_SILENT: Final = ("timeout", "the node does not answer")
+_REFUSALS: Final = {
+    "busy": ("busy", "too many requests to peers are in flight"),
+    "closed": ("not_running", "the node is not open"),
+}
+"""What users are told of a call that could not be sent, by its reason."""
 OnRecord = Callable[[SignedPeerRecord, float], None]
 
 
 class UserRequests:
-    """Each request gets one Done or one Failed a little before its deadline at the latest."""
+    """Each request gets one Done or one Failed a little before its deadline at the latest.
+
+    `_asking` are the requests, by asker and number, for which a node is being asked just now.
+    """
 
     __slots__ = (
+        "_asking",
         "_calls",
         "_contacts",
         "_counters",
@@ -53,6 +63,7 @@ class UserRequests:
         "_runner",
         "_settings",
         "_store",
+        "_timers",
     )
 
     def __init__(
@@ -76,6 +87,8 @@ class UserRequests:
         self._outbox = core.outbox
         self._settings = core.settings
         self._counters = core.counters
+        self._timers = core.timers
+        self._asking: set[tuple[int, int]] = set()
 
     def lookup(self, request: Lookup, now: float) -> None:
         """Find the nodes closest to a target."""
@@ -151,15 +164,20 @@ class UserRequests:
 
         def on_pong(pong: Pong | None, rtt: float, _at: float) -> None:
             if pong is None:
-                self._fail(request, "timeout", "the node does not answer")
+                self._end(request, Failed(request.request, *_SILENT))
             else:
-                self._done(request, {"seq": pong.seq, "host": pong.host, "port": pong.port, "rtt": rtt})
+                value = {"seq": pong.seq, "host": pong.host, "port": pong.port, "rtt": rtt}
+                self._end(request, Done(request.request, value))
 
         self._with_node(request, now, lambda record, at: self._pinger.ping(record, at, on_pong))
 
     def talk(self, request: Talk, now: float) -> None:
         """Send a TALK_REQ to a node."""
         body = discv5.encode_talk_request(TalkRequest(request.protocol, request.payload))
+        if len(body) > discv5.MAX_BODY:
+            text = f"protocol and request take {len(body)} bytes, of which a packet holds {discv5.MAX_BODY}"
+            self._fail(request, "invalid_params", text)
+            return
 
         def ask(record: SignedPeerRecord, at: float) -> None:
             self._calls.ask(record, Kind.TALK_REQ, body, self, context=request, now=at)
@@ -174,15 +192,16 @@ class UserRequests:
 
     def call_answered(self, call: PendingCall, body: Any, _rtt: float, _last: bool, _now: float) -> None:
         """Pass the answer of a TALK_REQ on."""
+        number = call.context.request
         try:
-            self._done(call.context, discv5.decode_talk_response(body))
+            self._end(call.context, Done(number, discv5.decode_talk_response(body)))
         except DecodeError:
             self._counters["talk_responses_undecodable"] += 1
-            self._fail(call.context, "timeout", "the node's answer does not decode")
+            self._end(call.context, Failed(number, "timeout", "the node's answer does not decode"))
 
-    def call_failed(self, call: PendingCall, _reason: str, _now: float) -> None:
+    def call_failed(self, call: PendingCall, reason: str, _now: float) -> None:
         """Say that a TALK_REQ was not answered."""
-        self._fail(call.context, "timeout", "the node does not answer")
+        self._end(call.context, Failed(call.context.request, *_REFUSALS.get(reason, _SILENT)))
 
     # Inside -------------------------------------------------------------------------------------------------------
 
@@ -218,6 +237,7 @@ class UserRequests:
             elif not self._calls.room:
                 self._fail(request, "busy", "too many requests to peers are in flight")
             else:
+                self._expect(request)
                 then(record, at)
 
         try:
@@ -236,6 +256,18 @@ class UserRequests:
             on_record(record, now)
         else:
             self._resolve(request, node_id, on_record, now)
+
+    def _expect(self, request: PingNode | Talk) -> None:
+        """A node is asked: see to it that the user hears in time, also when the node takes longer."""
+        self._asking.add((request.asker, request.request))
+        silence = Failed(request.request, *_SILENT)
+        self._timers.at(self._times(request)[0], lambda _: self._end(request, silence))
+
+    def _end(self, request: PingNode | Talk, answer: Done | Failed) -> None:
+        """Answer a request for which a node was asked, unless it has been answered."""
+        if (request.asker, request.request) in self._asking:
+            self._asking.remove((request.asker, request.request))
+            self._outbox.send(Actor(request.asker), answer)
 
     def _resolve(
         self,

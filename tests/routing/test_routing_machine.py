@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from codexdht.messages.discv5 import MAX_BODY, TalkRequest, encode_talk_request
 from codexdht.messages.internal import (
     Actor,
     AddressVoted,
+    CallFailed,
     Close,
     Done,
     DropProvided,
@@ -109,6 +111,39 @@ def test_nobody_answers(swarm: Any) -> None:
     swarm.run(15)
     assert me.reply(4) == Failed(4, "timeout", "the node does not answer")
     assert len([m for _, m in me.said if getattr(m, "request", None) == 1 and isinstance(m, Done)]) == 1
+
+
+def test_a_silent_node_costs_its_user_no_more_than_the_time_of_the_request(swarm: Any) -> None:
+    """A ping and a talk that were given less time than a call takes are answered within theirs, and only once."""
+    me, other = swarm.grow(2)
+    other.alive = False
+    swarm.tell(
+        me,
+        PingNode(API, 1, swarm.now + 0.5, other.record.node_id, b""),
+        Talk(API, 2, swarm.now + 0.5, other.record.node_id, b"", b"p", b"q"),
+    )
+    swarm.run(0.5)
+    silent = [Failed(number, "timeout", "the node does not answer") for number in (1, 2)]
+    assert [me.reply(number) for number in (1, 2)] == silent
+    swarm.run(2)
+    assert sum(isinstance(message, Failed) for actor, message in me.said if actor is API) == 2
+
+
+def test_a_talk_that_was_not_sent_is_not_blamed_on_the_node(swarm: Any) -> None:
+    """Too large for a packet is the user's mistake, found before anything is sent; a busy wire is told as such."""
+    me, other = swarm.grow(2)
+    room = MAX_BODY - len(encode_talk_request(TalkRequest(b"echo", b"x" * 500))) + 500
+    before = len(me.calls)
+    swarm.tell(me, Talk(API, 1, swarm.now + 1, other.record.node_id, b"", b"echo", b"x" * (room + 1)))
+    assert me.reply(1).code == "invalid_params"
+    assert len(me.calls) == before
+    assert (
+        swarm.ask(me, Talk(API, 2, swarm.now + 1, other.record.node_id, b"", b"echo", b"x" * room))
+        == b"hello"
+    )
+    swarm.script = lambda peer, call: [CallFailed(call.call, "busy")]
+    swarm.ask(me, Talk(API, 3, swarm.now + 1, other.record.node_id, b"", b"echo", b""))
+    assert me.reply(3).code == "busy"
 
 
 def test_partial_results_and_the_work_goes_on(swarm: Any) -> None:
