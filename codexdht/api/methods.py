@@ -17,8 +17,9 @@ from codexdht.api.forms import Spr, read
 from codexdht.api.lifecycle import Operation
 from codexdht.api.pending import Answer, Finish, error_of
 from codexdht.api.views import RecordViews, entry_view, ping_view
-from codexdht.errors import InvalidParams, NotRunning, RequestTimeout
+from codexdht.errors import InvalidParams, InvalidRecord, NotRunning, RequestTimeout
 from codexdht.messages import internal
+from codexdht.messages.discv5 import MAX_PROVIDER_RECORD
 from codexdht.messages.internal import Actor, Done, Failed
 from codexdht.records import decode_record
 
@@ -57,8 +58,13 @@ class Local:
         """Return those of the encoded records that are this node's own."""
         if not self.record:
             return []
-        node_id = decode_record(self.record).node_id
-        return [encoded for encoded in records if decode_record(encoded).node_id == node_id]
+        node_id = _node_id(self.record)
+        return [encoded for encoded in records if _node_id(encoded) == node_id]
+
+
+def _node_id(verified: bytes) -> bytes:
+    """Return the node id of a record that another actor has verified."""
+    return decode_record(verified, verified=True).node_id
 
 
 class Need(Flag):
@@ -137,6 +143,10 @@ def _publish(
     keys: list[bytes], spr: Spr | None, local: Local, count: Callable[[list[int]], dict[str, Any]]
 ) -> Plan:
     record = spr.record.encoded if spr else local.published()
+    if len(record) > MAX_PROVIDER_RECORD:
+        raise InvalidRecord(
+            f"the record has {len(record)} bytes, of which an announcement to peers holds {MAX_PROVIDER_RECORD}"
+        )
 
     def finish(answers: list[Answer]) -> dict[str, Any]:
         stored, published = answers
@@ -154,16 +164,18 @@ def _publish(
 
 
 def _get_providers(given: params.FindProviders, local: Local) -> Plan:
-    """Routing leaves this node's own record out; who wants it, too, gets it from the store."""
-    fields = (given.the_key(), given.limit or 0)
-    asks = [Ask(Actor.ROUTING, internal.FindProviders, fields)]
+    """Routing leaves this node's own record out; who wants it, too, gets it from the store, where it may be behind any
+    number of fresher ones."""
+    key, limit = given.the_key(), given.limit or 0
+    asks = [Ask(Actor.ROUTING, internal.FindProviders, (key, limit))]
     if given.own:
-        asks.append(Ask(Actor.STORE, internal.GetProviders, fields))
+        asks.append(Ask(Actor.STORE, internal.GetProviders, (key, 0)))
 
     def finish(answers: list[Answer]) -> dict[str, Any]:
         found = value_of(answers[0], Actor.ROUTING)
         own = local.own_among(value_of(answers[1], Actor.STORE)) if given.own else []
-        return {"providers": local.views.many([*own, *found["providers"]]), "complete": found["complete"]}
+        providers = [*own, *found["providers"]][: given.limit]
+        return {"providers": local.views.many(providers), "complete": found["complete"]}
 
     return Plan(asks, finish)
 

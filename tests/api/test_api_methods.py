@@ -157,6 +157,28 @@ def test_get_providers(bench: MakeBench) -> None:
     assert [record["nodeId"] for record in local["providers"]] == [PEERS[0].node_id]
 
 
+def test_the_own_record_is_there_if_asked_for(bench: MakeBench) -> None:
+    """Also where a limit would keep it behind fresher ones of the store; the limit holds for all together."""
+    held = [PEERS[0].encoded, PEERS[1].encoded, OWN.encoded]
+    node = bench({internal.GetProviders: lambda m: held[: m.limit or None]})
+    for limit, expected in ((1, [OWN]), (2, [OWN, PEERS[0]])):
+        found = result(node.ask("getProviders", cid=CID, own=True, limit=limit))["providers"]
+        assert [record["spr"] for record in found] == [record.encoded for record in expected]
+
+
+@pytest.mark.parametrize("method", ["addProvider", "addProviders"])
+def test_a_record_that_no_peer_could_be_sent_is_refused(bench: MakeBench, method: str) -> None:
+    """An ADD_PROVIDER is one packet: a record of up to 1140 bytes fits, a larger one would reach nobody."""
+    node = bench()
+    key = {"cid": CID} if method == "addProvider" else {"keys": [{"cid": CID}]}
+    sized = {len(r.encoded): r for r in (record_of(7, *["/ip4/1.2.3.4/tcp/80"] * n) for n in range(60, 90))}
+    fits, too_large = max(n for n in sized if n <= 1140), min(n for n in sized if n > 1140)
+    assert result(node.ask(method, spr=sized[fits].encoded, **key))["complete"]
+    reply = node.ask(method, spr=sized[too_large].encoded, **key)
+    assert reply["error"]["code"] == "invalid_record"
+    assert f"{too_large} bytes" in reply["error"]["message"]
+
+
 @pytest.mark.parametrize("peer_id", [PEERS[0].peer_id, peer_id_bytes(PEERS[0].public_key)])
 def test_remove_providers_local(bench: MakeBench, peer_id: str | bytes) -> None:
     """A peer is named by text or bytes."""
