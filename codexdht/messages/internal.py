@@ -139,7 +139,8 @@ class FindProviders(NamedTuple):
 
 class Publish(NamedTuple):
     """To routing: send our record to the nodes closest to each key, and remember to go on doing so. The local
-    store is asked by the API actor, not here. Done: {"nodes": [n per key], "complete": bool}."""
+    store is asked by the API actor, not here; by routing when it publishes again. Done: {"nodes": [n per key],
+    "complete": bool}."""
 
     asker: int
     request: int

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import log
 from typing import Any, Final
 
-from codexdht.messages.internal import DropProvided, ListProvided, PutProvided
+from codexdht.messages.internal import DropProvided, ListProvided, PutProvided, PutProvider
 from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
 from codexdht.routing.queries.holders import CountHolders
@@ -131,7 +131,10 @@ class Published:
     # Publishing ---------------------------------------------------------------------------------------------------
 
     def _publish(self, keys: list[bytes], kept: bytes, on_end: OnEnd, now: float) -> None:
-        query = self._query(keys, kept or self._local.default_record, kept)
+        """Publish keys once more; in our own store as well, which would forget them as all others do."""
+        record = kept or self._local.default_record
+        self._store.ask(PutProvider, keys, record, on_value=_ignore, deadline=now + _STORE_TIMEOUT)
+        query = self._query(keys, record, kept)
         self._runner.start(query, on_end, now, now + self._period)
 
     def _query(self, keys: list[bytes], record: bytes, kept: bytes) -> Publish:
@@ -259,8 +262,13 @@ class Published:
         next_record(True, now)
 
     def _is_due(self, published: float, kept: bytes, age: float, unix: float) -> bool:
-        """Tell whether a key was published too long ago, or before the default record, with which it is, changed."""
-        return unix - published >= age or (not kept and published < self._local.default_seq <= unix)
+        """Tell whether a key was published too long ago, or before the default record, with which it is, changed.
+
+        How long ago a time of the future is nobody knows: the clock was ahead then.
+        """
+        if not 0 <= unix - published < age:
+            return True
+        return not kept and published < self._local.default_seq <= unix
 
     # The check ----------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,13 @@ from typing import Any
 
 from codexdht.messages.internal import (
     Actor,
+    ClockSet,
     Done,
     DropProvided,
     LocalRecords,
     Publish,
     PutProvided,
+    PutProvider,
     Stats,
     Withdraw,
 )
@@ -63,6 +65,39 @@ def test_what_is_published_is_remembered_and_published_again(swarm: Any) -> None
     swarm.run(900)
     assert memory.items[KEY][0] > first[0]
     assert any(KEY in peer.providers for peer in swarm.peers.values())
+
+
+def test_what_is_published_again_is_refreshed_here_too(swarm: Any) -> None:
+    """Our own store, which forgets like all others, is told each time, with the record as it is by then."""
+    swarm.grow(20)
+    memory, key = Provided(), swarm.signer.key()
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], RoutingSettings(**FAST), swarm.signer.record(key=key), stored=memory.answers())
+    swarm.run(5)
+    swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 6)
+    told = changed(swarm, me, key, 9001)
+    swarm.tell(me, told)
+    swarm.run(900)
+    refreshed = [message for _, message in me.said if isinstance(message, PutProvider)]
+    assert refreshed
+    assert {message.record for message in refreshed} == {told.record}
+    assert all(message.keys == [KEY] for message in refreshed)
+
+
+def test_a_publication_of_a_clock_that_was_ahead_does_not_count(swarm: Any) -> None:
+    """After the clock was set back, a key that bears a time of the future is published with the next walk."""
+    swarm.grow(20)
+    memory = Provided()
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], RoutingSettings(**FAST), stored=memory.answers())
+    swarm.run(5)
+    offset = me.machine.local.unix_offset
+    swarm.tell(me, ClockSet(offset + 365 * 86400.0))
+    swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 6)
+    assert memory.items[KEY][0] > swarm.now + offset + 300 * 86400
+    swarm.tell(me, ClockSet(offset))
+    swarm.run(700)
+    assert 0 < memory.items[KEY][0] < swarm.now + offset
 
 
 def test_lost_holders_are_noticed_and_shorten_the_period(swarm: Any) -> None:
