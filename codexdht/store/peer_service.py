@@ -71,8 +71,6 @@ class PeerService:
         record = self._verified.decode(encoded)
         if record.node_id != sender and self._settings.provider_policy == "own":
             raise DecodeError("record of another")
-        if not record.addresses:
-            raise DecodeError("record without address")
         return record.node_id, record.seq
 
     def get(self, request: PeerRequest, now: float, time: int) -> list[bytes]:
