@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     choices = (*_GROUPS, *ROWS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=", ".join(choices))
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each row; their median is reported")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each row; their median is reported")
     parser.add_argument("--wires", type=int, default=1, help="wire processes of the node (wire.processes)")
     chosen = parser.parse_args(arguments)
     if unknown := [row for row in chosen.rows if row not in choices]:

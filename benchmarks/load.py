@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from benchmarks.echo import measure_e
 from benchmarks.generator import Order, Round, serve
-from benchmarks.processes import CpuMeter, node_processes
+from benchmarks.processes import CpuMeter, node_processes, stolen_seconds
 from benchmarks.responders import Responders
 from benchmarks.rows import ROWS, RowError
 from codexdht.node import Node, new_protocol
@@ -125,7 +126,8 @@ def _free_port() -> int:
 
 
 class LoadTable:
-    """Measures rows, one after the other, on one node. E is measured before every row: a shared machine changes."""
+    """Measures rows, one after the other, on one node. E is measured before every round: a shared machine changes from
+    one second to the next."""
 
     def __init__(self, node: Node, rounds: int, say: Say) -> None:
         self._node = node
@@ -137,16 +139,19 @@ class LoadTable:
 
     def measure(self, name: str) -> dict[str, Any]:
         """Return a row of the table, or one with the reason in "error" when it could not run."""
-        self.e_seconds.append(measure_e())
         try:
             self._round(name, ROWS[name].requests // 10)
-            costs = [self._round(name, ROWS[name].requests) for _ in range(self._rounds)]
+            costs = [self._round_after_e(name) for _ in range(self._rounds)]
         except RowError as error:
             self._say(f"{name}: could not run: {error}")
             return {"name": name, "about": ROWS[name].about, "error": str(error)}
         row = _row(name, costs)
         self._say(f"{name}: {row['cpu_us']:.1f} us, {row['rate_per_s']:.0f} answered/s, {row['lost']} lost")
         return row
+
+    def _round_after_e(self, name: str) -> Cost:
+        self.e_seconds.append(measure_e(rounds=1))
+        return self._round(name, ROWS[name].requests)
 
     def _round(self, name: str, requests: int) -> Cost:
         before = self._stored() if ROWS[name].stores else 0
@@ -207,15 +212,18 @@ def _limit(cost: Cost) -> str:
 def measure_load(names: list[str], rounds: int, wires: int, say: Say) -> dict[str, Any]:
     """Return the load table: {"e_us", "rows", …}; costs in E are by the median E of the run."""
     with running_node(wire__processes=wires) as (node, _), LoadTable(node, rounds, say) as table:
+        stolen, started = stolen_seconds(), time.monotonic()
         rows = [table.measure(name) for name in names]
-    e = median(table.e_seconds) * _MICRO
+        stolen_share = (stolen_seconds() - stolen) / (time.monotonic() - started) / (os.cpu_count() or 1)
+    e = median(table.e_seconds or [measure_e()]) * _MICRO
     for row in rows:
         if "error" not in row:
             row["cpu_e"] = row["cpu_us"] / e
             row["cpu_e_of"] = {process: us / e for process, us in row["cpu_us_of"].items()}
     return {
         "e_us": e,
-        "e_us_all": [s * _MICRO for s in table.e_seconds],
+        "e_us_all": [s * _MICRO for s in table.e_seconds] or [e],
+        "stolen_share": stolen_share,
         "settings": SETTINGS_NOTE + (f"; {wires} wire processes" if wires > 1 else ""),
         "rows": rows,
     }

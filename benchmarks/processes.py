@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,12 @@ def cpu_seconds(pid: int) -> float:
     """
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) * _NS
+
+
+def stolen_seconds() -> float:
+    """Return the time, over all cores, in which the host of a virtual machine ran something else, so far (steal)."""
+    with Path("/proc/stat").open() as stat:
+        return int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int) -> Memory:

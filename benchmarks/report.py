@@ -51,7 +51,8 @@ def load_markdown(result: dict[str, Any]) -> str:
     spread = f"{min(result['e_us_all']):.2f} to {max(result['e_us_all']):.2f}"
     return (
         f"# One node under load, loopback\n\nOn {result['machine']}. E = {result['e_us']:.2f} us (median; {spread} "
-        f"in this run): server CPU of a blocking UDP echo of 120 bytes. Node: {result['settings']}. Each figure is "
+        f"in this run): server CPU of a blocking UDP echo of 120 bytes. The host of this machine gave "
+        f"{result['stolen_share']:.1%} of its cores to others. Node: {result['settings']}. Each figure is "
         f"the median of {result['round_count']} rounds; requests and losses are those of all rounds. CPU is in us a "
         "request, of all processes and of each. A limit is named where one process was busy all the time.\n\n"
         + table([*head, "p50 ms", "p99 ms", "limit"], lines)

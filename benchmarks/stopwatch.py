@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
+
+from benchmarks.processes import stolen_seconds
 
 
 class Stopwatch:
@@ -30,6 +31,4 @@ class Stopwatch:
     def _taken_by_others() -> float:
         """Return how many seconds this thread waited for a core, and other machines took one, so far."""
         waited = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
-        with Path("/proc/stat").open() as stat:
-            stolen = int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
-        return waited + stolen
+        return waited + stolen_seconds()

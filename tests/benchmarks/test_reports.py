@@ -28,7 +28,14 @@ ROW: dict[str, Any] = {
     "p99_ms": 2.0,
     "limit": "wire",
 }
-RESULT: dict[str, Any] = {"machine": "m", "e_us": 5.0, "e_us_all": [5.0], "settings": "s", "round_count": 3}
+RESULT: dict[str, Any] = {
+    "machine": "m",
+    "e_us": 5.0,
+    "e_us_all": [5.0],
+    "stolen_share": 0.031,
+    "settings": "s",
+    "round_count": 3,
+}
 
 
 def test_a_row_with_losses_says_so() -> None:
@@ -42,6 +49,11 @@ def test_a_row_that_could_not_run_says_why() -> None:
     """The reason stands where the figures would."""
     text = load_markdown(RESULT | {"rows": [{"name": "ping", "about": "PING", "error": "no answer"}]})
     assert "could not run: no answer" in text
+
+
+def test_the_head_says_what_the_host_took() -> None:
+    """Whoever reads the figures learns whether the machine was all theirs."""
+    assert "gave 3.1% of its cores to others" in load_markdown(RESULT | {"rows": [ROW]})
 
 
 def test_every_target_has_a_row() -> None:
