@@ -359,8 +359,8 @@ class CallFailed(NamedTuple):
 
 class PeerSeen(NamedTuple):
     """From the wire to routing: a handshake with this peer has succeeded, or its client mode has changed. The record
-    is verified, but may be of an older seq than others know, and empty if the peer sent none. Host and port are
-    where its packets come from."""
+    is verified; it may have come with an earlier handshake, and be of an older seq than others know. It is empty where
+    the wire knows none. Host and port are where the peer's packets come from."""
 
     node_id: bytes
     host: str

@@ -60,10 +60,8 @@ class Recipient:
         self._records = records
         self._transmitter = transmitter
 
-    def accept(
-        self, packet: Packet, address: Endpoint, now: float
-    ) -> tuple[Session, bytes, SignedPeerRecord | None]:
-        """Return the session that a handshake packet opens, its decrypted message, and the record it carries.
+    def accept(self, packet: Packet, address: Endpoint, now: float) -> tuple[Session, bytes]:
+        """Return the session that a handshake packet opens, and its decrypted message. The record in it is then known.
 
         Checks in the order of wire.md. Raises DecodeError for every failure; nothing has changed then but the
         attempts that the challenge has left.
@@ -85,7 +83,7 @@ class Recipient:
         if record is not None:
             self._identities.learn(record)
         sealer = self._transmitter.crypto.aead(keys.recipient)
-        return self._sessions.add(peer, challenge.mask, sealer, opener, now), plaintext, record
+        return self._sessions.add(peer, challenge.mask, sealer, opener, now), plaintext
 
     def _check_record(self, auth: HandshakeAuth) -> SignedPeerRecord | None:
         if not auth.record:

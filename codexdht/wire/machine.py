@@ -153,9 +153,8 @@ class WireMachine(Presence):
             if packet.flag == WHOAREYOU:
                 self._caller.whoareyou(packet, address, now)
             elif packet.flag != ORDINARY:
-                session, plaintext, record = self._recipient.accept(packet, address, now)
-                encoded = b"" if record is None else record.encoded
-                self._accepted(session, plaintext, encoded, now)
+                session, plaintext = self._recipient.accept(packet, address, now)
+                self._accepted(session, plaintext, now)
         except DecodeError as error:
             self._bad(_counter(error), address, now)
 
@@ -172,7 +171,7 @@ class WireMachine(Presence):
         if self._limits.may_challenge(address, now):
             self._challenges.send(peer, nonce, self._identities.seq(source), now)
 
-    def _accepted(self, session: Session, plaintext: bytes, record: bytes, now: float) -> None:
+    def _accepted(self, session: Session, plaintext: bytes, now: float) -> None:
         """A peer's handshake has succeeded; its message comes with it."""
         self.counters["handshakes_accepted"] += 1
         self._limits.good(session.address, now)
@@ -183,13 +182,14 @@ class WireMachine(Presence):
             message = None
         if message is not None:
             session.client_mode = message[3]
-        self._seen(session, record)
+        self._seen(session)
         self._caller.session_made(session, now)
         if message is not None:
             self._serve(session, message, now)
 
-    def _seen(self, session: Session, record: bytes) -> None:
+    def _seen(self, session: Session) -> None:
         host, port = session.address
+        record = self._identities.record(session.node_id)
         self.outbox.send(Actor.ROUTING, PeerSeen(session.node_id, host, port, record, session.client_mode))
 
     # Messages of peers ----------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class WireMachine(Presence):
         kind, request_id, body, client_mode = message
         if client_mode != session.client_mode:
             session.client_mode = client_mode
-            self._seen(session, b"")
+            self._seen(session)
         if kind == 0x01:
             self._ping(session, request_id, body)
         elif kind in RESPONSE_KINDS:
