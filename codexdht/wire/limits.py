@@ -154,5 +154,4 @@ def _network(host: str) -> str:
     """Return what an address is counted as: itself, or its /64 in the case of IPv6."""
     if ":" not in host:
         return host
-    address = host.partition("%")[0]  # a link-local host may name its interface
-    return str(IPv6Network((address, 64), strict=False))
+    return str(IPv6Network((host, 64), strict=False))

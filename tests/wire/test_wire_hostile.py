@@ -319,3 +319,52 @@ def test_traffic_of_one_seed_is_reproducible(net: Net) -> None:
             feed(node, chance.randbytes(chance.randrange(150)), ("9.9.9.9", 1), 0.0)
         counters.append(dict(node.counters))
     assert counters[0] == counters[1]
+
+
+def test_unreadable_packets_behind_a_challenge_count(net: Net) -> None:
+    """The first unreadable packet of a peer begins a handshake; 100 more that it sends meanwhile are too many."""
+    node = net.node(1, source_burst=1000.0, challenge_seconds=60.0)
+    for number in range(100):
+        feed(node, stranger(node, b"s" * 32), (PUBLIC, 7), number * 0.05)
+    assert node.counters["addresses_ignored"] == 0
+    feed(node, stranger(node, b"s" * 32), (PUBLIC, 7), 5.0)
+    assert node.counters["addresses_ignored"] == 1
+
+
+def test_a_handshake_makes_up_for_what_was_bad(net: Net) -> None:
+    """Bad packets before a successful handshake do not count with those after it."""
+    a, b = net.node(1, PUBLIC), net.node(2, "8.8.4.4", source_burst=1000.0)
+    for _ in range(2):
+        for _ in range(70):
+            feed(b, b"x" * 80, a.address, net.now)
+        net.call(a, b)
+        net.run()
+    assert b.counters["addresses_ignored"] == 0
+    assert len(a.take(CallAnswer)) == 2
+
+
+def test_exempt_addresses_are_never_ignored(net: Net) -> None:
+    """Nor counted among those that are."""
+    node = net.node(1)
+    for _ in range(300):
+        feed(node, b"x" * 80, ("127.0.0.1", 7), 0.0)
+    assert node.counters["addresses_ignored"] == 0
+    assert feed(node, stranger(node, b"s" * 32), ("127.0.0.1", 7), 0.0) == [63]
+
+
+def test_silence_saves_nothing_up(net: Net) -> None:
+    """However long an address was silent, 100 packets at once are looked at."""
+    node = net.node(1)
+    for now in (0.0, 1000.0):
+        for number in range(150):
+            feed(node, stranger(node, b"s" * 32), (PUBLIC, 1000 + number), now)
+    assert node.counters["dropped_source_rate"] == 100
+
+
+def test_several_processes_share_the_limit_on_strangers(net: Net) -> None:
+    """Each of two processes takes half of the burst, and half of the rate after that."""
+    node = net.node(1, strangers_burst=300.0, strangers_rate=20.0, processes=2)
+    for now in (0.0, 1.0):
+        for number in range(200):
+            feed(node, stranger(node, b"s" * 32), (f"9.9.9.{number}", 1), now)
+    assert node.counters["dropped_strangers_rate"] == 50 + 190

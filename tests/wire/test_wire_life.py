@@ -176,6 +176,21 @@ def test_announced_addresses(
     assert texts(record_of(wire)) == (announce if expected is None else expected)
 
 
+def test_a_port_that_the_system_chooses() -> None:
+    """Before it is known the record holds no address; when it is, everybody is told."""
+    wire = booted(listen=["/ip4/127.0.0.1/udp/0"])
+    assert texts(record_of(wire)) == []
+    wire.socket_bound([("127.0.0.1", 4711)], 0.0)
+    for _, messages in wire.outbox.take():
+        [told] = [m for m in messages if isinstance(m, LocalRecords)]
+        assert texts(decode_record(told.record)) == ["/ip4/127.0.0.1/udp/4711"]
+
+
+def test_record_without_addresses_has_a_seq() -> None:
+    """A node that does not know its address signs a record all the same, with the time as seq."""
+    assert record_of(booted(listen=["/ip4/0.0.0.0/udp/8090"])).seq == UNIX
+
+
 def test_each_announced_address_gets_the_port_of_its_family() -> None:
     """IPv4 and IPv6 sockets on any free port have ports of their own."""
     announce = ["/ip6/2a00::1/udp/0", "/ip4/1.2.3.4/udp/0", "/ip4/1.2.3.4/udp/7"]
@@ -223,6 +238,22 @@ def test_update_by_record() -> None:
     assert (again.seq, again.addresses) == (UNIX + 51, older.addresses)
 
 
+def test_given_record_with_the_seq_of_now() -> None:
+    """Two different records never have the same seq: one that comes with the last one's is signed again."""
+    wire = booted()
+    same = sign_record(KEY, UNIX, [parse_address("/ip4/9.9.9.9/udp/99")])
+    assert decode_record(update(wire, same.encoded).value).seq == UNIX + 1
+
+
+def test_both_records_draw_on_one_series_of_seqs() -> None:
+    """A DHT record that is signed after a provider record has a larger seq, and so over a restart."""
+    wire = booted()
+    given = sign_record(KEY, UNIX + 70, [parse_address("/ip4/9.9.9.9/udp/99")])
+    assert update(wire, given.encoded, provider=True).value == given.encoded
+    again = booted(saved(wire), announce=["/ip4/1.1.1.1/udp/1"])
+    assert record_of(again).seq == UNIX + 71
+
+
 def test_provider_record() -> None:
     """The provider record is kept and told beside the DHT record, and has a seq of the same series."""
     wire = booted()
@@ -263,7 +294,7 @@ def test_vote_moves_the_record() -> None:
     wire = booted()
     wire.handle(AddressVoted("7.7.7.7", 77), 5.0)
     record = record_of(wire)
-    assert (record.seq, record.endpoint) == (UNIX + 5, ("7.7.7.7", 77))
+    assert (record.seq, texts(record)) == (UNIX + 5, ["/ip4/7.7.7.7/udp/77"])
     wire.handle(AddressVoted("7.7.7.7", 77), 50.0)
     assert record_of(wire) == record
     assert record_of(booted(saved(wire), unix=UNIX + 9)) == record
@@ -273,8 +304,15 @@ def test_vote_moves_the_record() -> None:
 
 
 def test_state_of_another_key_or_damaged_is_not_used() -> None:
-    """After a change of key the old record is not told any more, but its seq is not used again."""
+    """After a change of key the old records are not told any more, but their seq is not used again."""
     other = sign_record(PrivateKey.generate(seeded(9)), UNIX + 50, [])
+    configured = [parse_address(LISTEN)]
+    replaced = LocalState(
+        last_seq=UNIX + 50, record=other.encoded, provider_record=other.encoded, configured=configured
+    )
+    wire = booted(replaced)
+    assert (record_of(wire).seq, texts(record_of(wire))) == (UNIX + 51, [LISTEN])
+    assert saved(wire).provider_record == b""
     wire = booted(LocalState(last_seq=UNIX + 50, record=other.encoded, provider_record=b"rubbish"))
     assert record_of(wire).seq == UNIX + 51
     assert decode_state(encode_state(LocalState(last_seq=3))) == LocalState(last_seq=3)
@@ -285,7 +323,7 @@ def test_state_of_another_key_or_damaged_is_not_used() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0.0.0.0:80", "/ip4/0.0.0.0/tcp/1", "/ip4/::/udp/1", "/ip4/1.2.3.4/udp/70000", "/ip6/x/udp/1"],
+    ["", "0.0.0.0:80", "/ip4/0.0.0.0/tcp/1", "/ip4/::/udp/1", "/ip4/1.2.3.4/udp/65536", "/ip6/x/udp/1"],
 )
 def test_bad_listen_address(text: str) -> None:
     """A listen address that is none is a configuration error that quotes it."""
