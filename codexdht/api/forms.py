@@ -100,7 +100,7 @@ def _read_key(given: Any) -> Key:
     if not isinstance(given, dict) or len(given) != 1:
         raise InvalidParams(f"a key is {KEY_FORMS}")
     [(form, value)] = given.items()
-    reader = _KEY_READERS.get(form) if isinstance(form, str) else None
+    reader = _KEY_READERS.get(form)
     if reader is None:
         raise InvalidParams(f"a key is {KEY_FORMS}")
     return Key(reader(_bytes_or_text(value, f"the {form} of a key")))

@@ -77,6 +77,25 @@ def test_a_failed_flush_is_told_but_closes_all_the_same(bench: MakeBench) -> Non
     assert told(node) is Life.CLOSED
 
 
+def test_the_first_error_of_a_close_is_told(bench: MakeBench) -> None:
+    """What went wrong first is what the others may follow from."""
+    texts = iter(["first", "second", "third"])
+    node = bench({Close: lambda m: Failed(0, "internal", next(texts))})
+    assert node.ask("closeWait")["error"]["message"] == "first"
+
+
+def test_who_asks_for_the_same_waits_for_the_same(bench: MakeBench) -> None:
+    """Two users who close the node at once have it closed once."""
+    node = bench({Close: lambda _: SILENT})
+    node.send("closeWait", timeout=5)
+    node.send("closeWait", timeout=5)
+    for _ in range(3):
+        node.machine.handle(Done(node.machine._life._sent[1].request, None), node.now)
+        node.actors.settle(node.now)
+    assert node.codes() == ["ok", "ok"]
+    assert asked(node, Close) == [Close] * 3
+
+
 def test_everybody_who_asks_gets_an_answer(bench: MakeBench) -> None:
     """Several users may ask for the same, or for opposite things; operations run one after the other."""
     node = bench({Open: lambda _: SILENT}, life=Life.CLOSED)
@@ -93,6 +112,7 @@ def test_a_port_that_is_taken(bench: MakeBench) -> None:
     """The reason why a socket cannot be bound reaches the user, and `open` may be tried again."""
     node = bench({Open: lambda _: Failed(0, "internal", "udp port 8090 is taken")}, life=Life.CLOSED)
     assert node.ask("open")["error"] == {"code": "internal", "message": "udp port 8090 is taken"}
+    assert node.machine.deadline() is None, "what a user asked for is not tried again by itself"
     node.actors.script[Open] = lambda _: OWN.encoded
     assert node.ask("open")["ok"]
 
@@ -172,6 +192,15 @@ def test_a_restarted_front_adopts_what_the_others_know(bench: MakeBench, life: L
     assert asked(node, Open, Start, Close) == []
 
 
+def test_nobody_else_changes_a_life_that_is_known(bench: MakeBench) -> None:
+    """An actor that believes something else, as after a restart between two messages, is not followed."""
+    node = bench(life=Life.STARTED)
+    node.machine.handle(NodeLife(Actor.STORE, Life.CLOSED), node.now)
+    node.actors.settle(node.now)
+    assert told(node) is Life.STARTED
+    assert node.ask("getProviders", id=ID)["ok"]
+
+
 def test_autostart_tries_again(bench: MakeBench) -> None:
     """A port that is free again later is taken then."""
     node = newborn(bench, autostart=True, script={Open: lambda _: Failed(0, "internal", "taken")})
@@ -225,6 +254,16 @@ def test_waiting_requests_time_out(bench: MakeBench) -> None:
     node.pass_time(1.0)
     assert node.codes() == ["timeout"] * 4
     assert node.machine.is_idle()
+    assert node.machine._counts()["gauges"]["parked"] == 0
+
+
+def test_waiting_for_the_records_says_so(bench: MakeBench) -> None:
+    """Who waits in vain for what only the wire can tell hears that actors are still starting."""
+    node = bench(boot=False)
+    node.machine.handle(NodeLife(Actor.ROUTING, Life.STARTED), node.now)
+    node.send("record")
+    node.pass_time(1.0)
+    assert "still starting" in node.take()[0]["error"]["message"]
 
 
 def test_requests_wait_while_the_node_is_opening(bench: MakeBench) -> None:
