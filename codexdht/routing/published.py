@@ -13,7 +13,7 @@ from codexdht.routing.queries.holders import CountHolders
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.publish import Publish
 from codexdht.routing.queries.runner import OnEnd, QueryRunner
-from codexdht.routing.storelink import OnValue, StoreLink
+from codexdht.routing.storelink import OnRefusal, OnValue, StoreLink
 from codexdht.routing.timers import Action
 
 _STORE_TIMEOUT: Final = 5.0
@@ -26,6 +26,10 @@ _HALF: Final = 0.5
 _FIRST_SWEEP: Final = 30.0
 _CHECK_TIME: Final = 10.0
 _YOUNG: Final = 60.0
+
+
+def _ignore(_value: Any, _now: float) -> None:
+    """A key that the store did not write down is published once more by the next sweep."""
 
 
 class Published:
@@ -108,14 +112,19 @@ class Published:
 
     # For users ----------------------------------------------------------------------------------------------------
 
-    def prepare(self, keys: list[bytes], record: bytes, now: float) -> Publish:
-        """Return the query that publishes keys for a user, who runs it, and remember them until they are withdrawn.
+    def prepare(
+        self, keys: list[bytes], record: bytes, now: float, on_kept: OnValue, on_refusal: OnRefusal
+    ) -> Publish:
+        """Return the query that publishes keys for a user, who runs it, and remember them until they are withdrawn:
+        `on_kept` is called when that is on disk, or at once where nothing is published again.
 
         A user's own record is remembered with them; the default one is looked up each time, as it may change.
         """
         kept = b"" if record in (self._local.provider_record, self._local.default_record) else record
         if self._settings.republish:
-            self._write([[key, 0.0] for key in keys], kept, now)
+            self._write([[key, 0.0] for key in keys], kept, now, on_kept, on_refusal)
+        else:
+            on_kept(None, now)
         self._walk_if_idle(now)
         return self._query(keys, record, kept)
 
@@ -189,8 +198,16 @@ class Published:
             if items:
                 self._write(items, kept, now)
 
-    def _write(self, items: list[list[Any]], kept: bytes, now: float) -> None:
-        self._store.ask(PutProvided, items, kept, on_value=_ignore, deadline=now + _STORE_TIMEOUT)
+    def _write(
+        self,
+        items: list[list[Any]],
+        kept: bytes,
+        now: float,
+        on_kept: OnValue = _ignore,
+        on_refusal: OnRefusal | None = None,
+    ) -> None:
+        deadline = now + _STORE_TIMEOUT
+        self._store.ask(PutProvided, items, kept, on_value=on_kept, on_refusal=on_refusal, deadline=deadline)
 
     # The walk -----------------------------------------------------------------------------------------------------
 
@@ -328,10 +345,6 @@ class Published:
                 action(at)
 
         self._timers.at(now + seconds, act)
-
-
-def _ignore(_value: Any, _now: float) -> None:
-    """A key that the store did not write down is published once more by the next sweep."""
 
 
 def _nothing(_now: float) -> None:

@@ -37,6 +37,7 @@ from codexdht.routing.queries.runner import QueryRunner
 from codexdht.routing.storelink import StoreLink
 
 _SILENT: Final = ("timeout", "the node does not answer")
+_QUERY_AND_STORE: Final = 2
 _REFUSALS: Final = {
     "busy": ("busy", "too many requests to peers are in flight"),
     "closed": ("not_running", "the node is not open"),
@@ -139,16 +140,24 @@ class UserRequests:
         self._runner.start(query, on_end, now, deadline, end)
 
     def publish(self, request: Publish, now: float) -> None:
-        """Send a record to the nodes closest to each key."""
+        """Send a record to the nodes closest to each key. The user hears of it when the keys are also remembered."""
         if self._refused(request):
             return
-        query = self._published.prepare(request.keys, request.record, now)
+        ended: list[bool] = []
 
         def on_end(complete: bool, _at: float) -> None:
-            self._done(
-                request, {"nodes": [query.sent.get(key, 0) for key in request.keys], "complete": complete}
-            )
+            ended.append(complete)
+            if len(ended) == _QUERY_AND_STORE:
+                nodes = [query.sent.get(key, 0) for key in request.keys]
+                self._done(request, {"nodes": nodes, "complete": all(ended)})
 
+        query = self._published.prepare(
+            request.keys,
+            request.record,
+            now,
+            on_kept=lambda _, at: on_end(True, at),
+            on_refusal=lambda code, text, _: self._fail(request, code, text),
+        )
         self._runner.start(query, on_end, now, self._times(request)[0])
 
     def withdraw(self, request: Withdraw, _now: float) -> None:

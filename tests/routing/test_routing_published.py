@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from codexdht.messages.internal import (
     Actor,
     ClockSet,
     Done,
     DropProvided,
+    Failed,
     LocalRecords,
     Publish,
     PutProvided,
@@ -65,6 +68,20 @@ def test_what_is_published_is_remembered_and_published_again(swarm: Any) -> None
     swarm.run(900)
     assert memory.items[KEY][0] > first[0]
     assert any(KEY in peer.providers for peer in swarm.peers.values())
+
+
+@pytest.mark.parametrize("answer", [Done(0, None), Failed(0, "storage_full", "no room")])
+def test_users_hear_of_a_publication_when_it_is_remembered(swarm: Any, answer: Done | Failed) -> None:
+    """Nothing acknowledged is lost: also where nobody is there to publish to, the store is waited for, and believed."""
+    me = swarm.add()
+    swarm._store = lambda peer, message: None
+    assert swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 1) is None
+    [put] = [message for _, message in me.said if isinstance(message, PutProvided)]
+    swarm.tell(me, answer._replace(request=put.request))
+    swarm.run(10)
+    replies = [m for actor, m in me.said if actor is API and getattr(m, "request", None) == 1]
+    done = Done(1, {"nodes": [0], "complete": True})
+    assert replies == [done if isinstance(answer, Done) else answer._replace(request=1)]
 
 
 def test_what_is_published_again_is_refreshed_here_too(swarm: Any) -> None:
