@@ -19,7 +19,6 @@ from codexdht.identity.ids import (
     parse_peer_id,
     peer_id_bytes,
     peer_id_text,
-    short_id,
 )
 from codexdht.identity.keys import (
     PrivateKey,
@@ -50,6 +49,5 @@ __all__ = [
     "parse_peer_id",
     "peer_id_bytes",
     "peer_id_text",
-    "short_id",
     "verify",
 ]

@@ -114,8 +114,3 @@ def _uvarint(cid: bytes, at: int) -> tuple[int, int]:
     if value < 0:
         raise InvalidParams("CID is truncated")
     return value, at
-
-
-def short_id(node_id: NodeId) -> str:
-    """Return the first and last bytes of an id in hex, for logs and tables."""
-    return f"{node_id[:4].hex()}…{node_id[-2:].hex()}"

@@ -31,6 +31,8 @@ MAX_BODY: Final = MAX_PLAINTEXT - 1 - 2 - MAX_REQUEST_ID - 3 - 2
 """What fits into a message beside kind, request id, client mode and the head of the body: 1177 bytes."""
 MAX_PROVIDER_RECORD: Final = MAX_BODY - 34 - 3
 """What fits into an ADD_PROVIDER beside the key: 1140 bytes."""
+_RECORDS_ROOM: Final = MAX_PLAINTEXT - 40
+"""What records may take of a NODES or PROVIDERS beside the outer message and the number of packets."""
 _ID_SIZE: Final = 32
 _ID_FIELD: Final = b"\x0a\x20"
 _MAX_TOTAL: Final = 2**32 - 1
@@ -303,23 +305,23 @@ def decode_get_providers(body: bytes) -> bytes:
     return body[2:] if _is_id(body) else _id(_parse("GetProviders", body).key)
 
 
-def split_records(records: list[bytes], limit: int, overhead: int = 40) -> list[bytes]:
+def split_records(records: list[bytes], limit: int) -> list[bytes]:
     """Return the bodies that carry records in packets under 1280 bytes, `limit` packets at most.
 
     Records keep their order; one too large for a packet of its own is left out, as is what comes after the
     last packet. An empty list makes one empty body. Every body repeats the number of bodies.
     """
     packets: list[list[bytes]] = [[]]
-    room = MAX_PLAINTEXT - overhead
+    room = _RECORDS_ROOM
     for record in records:
         size = len(record) + 3
-        if size > MAX_PLAINTEXT - overhead:
+        if size > _RECORDS_ROOM:
             continue
         if size > room:
             if len(packets) == limit:
                 break
             packets.append([])
-            room = MAX_PLAINTEXT - overhead
+            room = _RECORDS_ROOM
         packets[-1].append(record)
         room -= size
     return [encode_records(len(packets), packet) for packet in packets]

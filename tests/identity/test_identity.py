@@ -106,11 +106,6 @@ def test_user_input_never_raises_anything_else(text: str | bytes) -> None:
             continue
 
 
-def test_short_id() -> None:
-    """Ids are shortened for people."""
-    assert identity.short_id(bytes(range(32))) == "00010203…1e1f"
-
-
 def test_system_entropy() -> None:
     """Bytes are never given out twice, large requests are served, and numbers stay in range."""
     entropy = SystemEntropy()
