@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from codexdht.records import SignedPeerRecord
+
+_LARGEST_KEPT: Final = 1280 - 16 - 23 - 34 - 72 - 37 - 16
+"""Bytes of a record that a handshake packet has room for; usual ones have 170 to 190."""
 
 
 class _Identity(NamedTuple):
@@ -18,7 +21,8 @@ class Identities:
     """Public key, and the verified record of the highest seq, by node id. At the limit the least recently used leaves:
     its node will send its record again.
 
-    The record is kept because its node does not send it again: routing may have forgotten it, if it was away for long.
+    The record is kept because its node does not send it again, and routing may have forgotten a node that was away for
+    long. One that is too large for a packet is not, so that nobody can fill the memory.
     """
 
     def __init__(self, limit: int) -> None:
@@ -39,7 +43,7 @@ class Identities:
         return None if known is None else known.public_key
 
     def record(self, node_id: bytes) -> bytes:
-        """Return the encoded record of a node, empty if none is known."""
+        """Return the encoded record of a node, empty if none is kept."""
         known = self._known.get(node_id)
         return b"" if known is None else known.record
 
@@ -47,7 +51,8 @@ class Identities:
         """Remember the node of a verified record."""
         known = self._known.get(record.node_id)
         if known is None or record.seq > known.seq:
-            self._known[record.node_id] = _Identity(record.public_key, record.seq, record.encoded)
+            kept = record.encoded if len(record.encoded) <= _LARGEST_KEPT else b""
+            self._known[record.node_id] = _Identity(record.public_key, record.seq, kept)
         self._known.move_to_end(record.node_id)
         if len(self._known) > self._limit:
             self._known.popitem(last=False)

@@ -244,3 +244,15 @@ def test_identities_are_bounded_and_their_seq_never_falls() -> None:
     assert known.seq(new.node_id) == 9
     assert known.public_key(second.node_id) is None
     assert known.public_key(third.node_id) == third.public_key
+
+
+@pytest.mark.parametrize(("addresses", "kept"), [(1, True), (70, True), (90, False)])
+def test_records_that_fit_no_packet_are_not_kept(addresses: int, kept: bool) -> None:
+    """A peer whose record is larger than what a handshake of 1280 bytes carries is known by its key alone."""
+    known = Identities(2)
+    address = parse_address("/ip4/8.8.8.8/udp/1")
+    record = sign_record(PrivateKey.generate(seeded(1)), 7, [address] * addresses)
+    known.learn(record)
+    assert (len(record.encoded) <= 1082) is kept
+    assert known.record(record.node_id) == (record.encoded if kept else b"")
+    assert (known.public_key(record.node_id), known.seq(record.node_id)) == (record.public_key, 7)
