@@ -28,7 +28,11 @@ _DOMAIN: Final = b"libp2p-peer-record"
 _SIGNED_PREFIX: Final = bytes([len(_DOMAIN)]) + _DOMAIN + bytes([len(PAYLOAD_TYPE)]) + PAYLOAD_TYPE
 _URI_PREFIX: Final = "spr:"
 _URL_SAFE: Final = re.compile(r"[A-Za-z0-9_-]+")
-MAX_SEQ: Final = 2**64 - 1
+MAX_RECORD: Final = 4096
+"""A larger record is refused before anything in it is looked at: packets have room for 60 kB, and every record that
+is believed is kept. Usual ones have 170 to 190 bytes."""
+_MAX_ADDRESSES: Final = 64
+"""Addresses of a record that are looked at: many short ones take more time and memory than all the rest of it."""
 
 
 class SignedPeerRecord:
@@ -36,8 +40,8 @@ class SignedPeerRecord:
 
     encoded: the envelope as received; public_key: 33 bytes; node_id: 32 bytes, number: the same as one, kept here as
     tables compare ids all the time; seq: below 2**64;
-    addresses: binary multiaddresses, undecodable ones left out; endpoint: where its datagrams go, or None (see
-    `reached_over`). Two records are equal when their bytes are.
+    addresses: the first 64 binary multiaddresses, undecodable ones left out; endpoint: where its datagrams go, or None
+    (see `reached_over`). Two records are equal when their bytes are.
     """
 
     __slots__ = ("addresses", "encoded", "endpoint", "node_id", "number", "public_key", "seq")
@@ -89,8 +93,10 @@ def decode_record(data: bytes, *, verified: bool = False) -> SignedPeerRecord:
     `verified`: another process of this node has checked the signature of these bytes; nine tenths of the time are
     saved then.
     """
+    if len(data) > MAX_RECORD:
+        raise DecodeError("bad record size")
     parts = read_envelope(data)
-    addresses = tuple(filter(is_valid_multiaddress, parts.addresses))
+    addresses = tuple(filter(is_valid_multiaddress, parts.addresses[:_MAX_ADDRESSES]))
     if parts.addresses and not addresses:
         raise DecodeError("bad record")
     public_key = parts.public_key

@@ -37,8 +37,8 @@ class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_bytes: Annotated[int, Meta(ge=256 * 1024, le=2**44)] = 2 * 1024**3
     """Room on disk for what is stored."""
 
-    max_record_size: Annotated[int, Meta(ge=256, le=60_000)] = 4096
-    """Size of one encoded record."""
+    max_record_size: Annotated[int, Meta(ge=256, le=4096)] = 4096
+    """Size of one encoded record. Larger ones than 4096 bytes are refused wherever they come from."""
 
     max_seq_ahead: Seconds = 24 * 3600
     """A seq further ahead of the clock than this never wins over another."""

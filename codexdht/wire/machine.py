@@ -67,6 +67,8 @@ _FORWARD_TO: Final[dict[int, Actor]] = {
     Kind.ADD_PROVIDER: Actor.STORE,
     Kind.GET_PROVIDERS: Actor.STORE,
 }
+_USUAL_PING: Final = 11
+"""The longest body of a PING without unknown fields; 60 kB of those would fit beside it, and be kept."""
 _REQUEST_SECONDS: Final = 1.0
 """A peer gives up on a request after this time, so it need not be served later."""
 
@@ -220,7 +222,7 @@ class WireMachine(Presence):
         """Answer a PING. Its body and the PONG's are the same from one to the next, and kept in the session."""
         if body != session.ping:
             decode_ping(body)
-            session.ping = body
+            session.ping = body if len(body) <= _USUAL_PING else b""
         if not session.pong:
             host, port = session.address
             session.pong = encode_pong(Pong(self._local.record.seq, host, port))

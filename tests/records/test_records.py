@@ -130,3 +130,19 @@ def test_an_endpoint_is_one_that_the_node_has_a_socket_for(
             assert (read, read.endpoint, read.addresses) == (record, endpoint, record.addresses)
     assert cache.decode(record.encoded).endpoint == ("1.2.3.4", 8090)
     assert len(cache) == 1
+
+
+@pytest.mark.parametrize("padding", [b"", b"\x7a\x80\x20" + bytes(4096)])
+def test_huge_records_are_refused(padding: bytes) -> None:
+    """A record over 4096 bytes is refused, whatever fills it: the largest that fits into a packet took 0.1 s to read
+    and 440 kB to keep, and each of thousands of peers may send some."""
+    record = sign_record(KEY, 1, [ADDRESS] * (1 if padding else 400))
+    with pytest.raises(DecodeError, match="bad record size"):
+        decode_record(record.encoded + padding)
+
+
+def test_many_addresses() -> None:
+    """Of a record with hundreds of addresses the first 64 are read; it still holds, and so does its endpoint."""
+    record = decode_record(sign_record(KEY, 1, [ADDRESS, *[b"\xa2\x02"] * 300]).encoded)
+    assert len(record.addresses) == 64
+    assert record.endpoint == ("1.2.3.4", 8090)

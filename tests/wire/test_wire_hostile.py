@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codexdht.entropy import seeded
-from codexdht.messages.discv5 import Kind, encode_outer
+from codexdht.messages.discv5 import Kind, encode_outer, encode_ping
 from codexdht.messages.internal import CallAnswer, CallFailed, PeerSeen
 from codexdht.wire.crypto import StandardCrypto
 from codexdht.wire.packet import encode_header, encode_packet
@@ -368,3 +368,18 @@ def test_several_processes_share_the_limit_on_strangers(net: Net) -> None:
         for number in range(200):
             feed(node, stranger(node, b"s" * 32), (f"9.9.9.{number}", 1), now)
     assert node.counters["dropped_strangers_rate"] == 50 + 190
+
+
+def test_what_a_session_keeps_is_small(net: Net) -> None:
+    """A PING may carry 60 kB of unknown fields: it is answered, but not kept, as each of thousands of sessions may get
+    one."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.run()
+    body = encode_ping(1) + b"\x7a\xe0\xd4\x03" + bytes(60_000)
+    a.machine._transmitter.seal(
+        a.machine._sessions.get((b.node_id, b.address)), encode_outer(Kind.PING, b"1", body, False)
+    )
+    [(packet, _)] = a.machine.datagrams
+    assert feed(b, packet, a.address, net.now) != []
+    assert len(b.machine._sessions.get((a.node_id, a.address)).ping) <= 11
