@@ -174,7 +174,7 @@ def test_a_section_that_is_no_table_and_a_variable_for_it_are_no_trouble(folder:
         ("CODEXDHT_NODE__RUN_DIR", "~nobody-at-all/x", "node.run_dir: found '~nobody-at-all/x'"),
         ("CODEXDHT_LOG__DIRECTORY", "a\0b", "log.directory: found 'a\\x00b'"),
         ("CODEXDHT_STORE__MAX_BYTES", "9" * 30, "store.max_bytes"),
-        ("CODEXDHT_API__ENDPOINTS", "tcp://127.0.0.1:99999", "port 0 to 65535"),
+        ("CODEXDHT_API__ENDPOINTS", "tcp://127.0.0.1:65536", "port 0 to 65535"),
         ("CODEXDHT_API__ENDPOINTS", "ws://0.0.0.0:80", "expected ipc:///path or tcp://host:port"),
         ("CODEXDHT_API__ENDPOINTS", "inproc://x", "expected ipc:///path or tcp://host:port"),
         ("CODEXDHT_API__ENDPOINTS", "tcp://127.0.0.1", "expected ipc:///path or tcp://host:port"),

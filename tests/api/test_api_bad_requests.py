@@ -67,6 +67,14 @@ def test_bad_frames(bench: MakeBench, name: str) -> None:
     assert node.ask("record")["ok"] is True
 
 
+@pytest.mark.parametrize("params", [b"\xc0", b"\x80", b"\xde\0\0", b"\xdf\0\0\0\0"])
+def test_every_way_to_write_no_parameters(bench: MakeBench, params: bytes) -> None:
+    """Languages differ in what they send for an empty map: nil, or a length of one, three or five bytes."""
+    node = bench()
+    node.send_raw(b"\x82\xa6method\xa6record\xa6params" + params)
+    assert node.codes() == ["ok"]
+
+
 BAD_PARAMS: list[tuple[str, dict[str, Any], str, str]] = [
     ("nope", {}, "unknown_method", "getProviders"),
     ("", {}, "unknown_method", "no method"),
