@@ -42,7 +42,7 @@ def run_actor(actor: Actor, shell: Shell, number: int = 0) -> int:
         config = load_config(environ=os.environ, verify=actor is Actor.ROUTING)
         set_up_logging(name, config.log.level, config.log.format, config.log_dir)
         _log_crashes(started)
-        with locked(config.run_dir, name):
+        with locked(config.run_dir, config.data_dir, name):
             _run(actor, config, shell, Place(number, config.wire.processes))
     except StartupError as error:
         sys.stderr.write(f"codexdht {name}: {error}\n")

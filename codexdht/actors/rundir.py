@@ -10,13 +10,15 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from codexdht.errors import StartupError
 
 SUPERVISOR_VARIABLE: Final = "CODEXDHT_SUPERVISOR_PID"
+RUN_DIR: Final = "run"
+"""The run directory in the data directory, where no other is configured."""
 DYING_SECONDS: Final = 5.0
 """The actors of a supervisord that was killed notice within a second, and then stop in order."""
 _LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes
@@ -53,6 +55,10 @@ def make_run_dir(run_dir: Path) -> None:
         raise StartupError(
             f"run directory {run_dir} is too long for socket names; set node.run_dir to a shorter one"
         )
+    _make(run_dir)
+
+
+def _make(run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         run_dir.chmod(0o700)
@@ -88,14 +94,28 @@ def _read(lock: IO[str]) -> Holder:
 
 
 @contextmanager
-def locked(run_dir: Path, name: str) -> Iterator[None]:
-    """Hold the directory for this actor, so that two nodes never share it. Raises StartupError."""
+def locked(run_dir: Path, data_dir: Path, name: str) -> Iterator[None]:
+    """Hold both directories for this actor, so that two nodes never share either. Raises StartupError.
+
+    The lock of the data directory is where its run directory is by default, whatever the configured one is.
+    """
     make_run_dir(run_dir)
-    with _opened(run_dir / f"{name}.lock") as lock:
+    with ExitStack() as held:
+        default = data_dir / RUN_DIR
+        held.enter_context(_locked(default, name, f"data directory {data_dir}", "node.data_dir"))
+        if run_dir.resolve() != default.resolve():
+            held.enter_context(_locked(run_dir, name, f"run directory {run_dir}", "node.run_dir"))
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, name: str, what: str, setting: str) -> Iterator[None]:
+    _make(folder)
+    with _opened(folder / f"{name}.lock") as lock:
         if not _acquire(lock):
             raise StartupError(
-                f"data directory {run_dir.parent} is in use by another node (its {name} has pid "
-                f"{_read(lock).pid or 'unknown'}); stop that node or set node.data_dir"
+                f"{what} is in use by another node (its {name} has pid {_read(lock).pid or 'unknown'}); "
+                f"stop that node or set {setting}"
             )
         try:
             lock.truncate(0)

@@ -19,19 +19,18 @@ HOLD = """
 import sys
 from pathlib import Path
 from codexdht.actors.rundir import locked
-with locked(Path(sys.argv[1]), "store"):
+with locked(Path(sys.argv[1]), Path(sys.argv[2]), "store"):
     print("locked", flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def held(run_dir: Path, supervisor: int) -> Iterator[subprocess.Popen[bytes]]:
+def held(run_dir: Path, supervisor: int, data_dir: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Another process holds the lock of the store, started by a supervisord of that id."""
     environ = os.environ | {"SUPERVISOR_ENABLED": "1", "CODEXDHT_SUPERVISOR_PID": str(supervisor)}
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(run_dir)], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    command = [sys.executable, "-c", HOLD, str(run_dir), str(data_dir or run_dir)]
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"locked\n"
         yield process
@@ -58,14 +57,33 @@ def test_what_a_lock_file_says_counts_only_while_it_is_locked(folder: Path) -> N
     assert lock_holder(folder / "none.lock") is None
 
 
-def test_a_second_node_is_refused(folder: Path) -> None:
-    """The message names the directory and the process."""
+@pytest.mark.parametrize(
+    ("run_dirs", "data_dirs", "shared"),
+    [
+        (("data/run", "data/run"), ("data", "data"), "data directory {}/data"),
+        (("one", "two"), ("data", "data"), "data directory {}/data"),
+        (("data/run", "two"), ("data", "data"), "data directory {}/data"),
+        (("run", "run"), ("data", "other"), "run directory {}/run"),
+    ],
+)
+def test_a_second_node_is_refused(
+    folder: Path, run_dirs: tuple[str, str], data_dirs: tuple[str, str], shared: str
+) -> None:
+    """Whether it would share the data directory, the run directory or both; the message names it and the process."""
     with (
-        held(folder / "run", os.getpid()) as process,
-        pytest.raises(StartupError, match=f"{folder} is in use .* pid {process.pid}"),
-        locked(folder / "run", "store"),
+        held(folder / run_dirs[0], os.getpid(), folder / data_dirs[0]) as process,
+        pytest.raises(StartupError, match=f"{shared.format(folder)} is in use .* pid {process.pid}"),
+        locked(folder / run_dirs[1], folder / data_dirs[1], "store"),
     ):
         pass
+
+
+def test_a_run_directory_by_another_name_is_locked_once(folder: Path) -> None:
+    """A link to the default one is no second node."""
+    (folder / "data" / "run").mkdir(parents=True)
+    (folder / "link").symlink_to(folder / "data" / "run")
+    with locked(folder / "link", folder / "data", "store"):
+        assert [holder.pid for holder in holders(folder / "link")] == [os.getpid()]
 
 
 def test_the_actor_of_a_killed_supervisord_is_waited_for(folder: Path) -> None:
@@ -73,7 +91,7 @@ def test_the_actor_of_a_killed_supervisord_is_waited_for(folder: Path) -> None:
     taken = threading.Event()
 
     def take() -> None:
-        with locked(folder, "store"):
+        with locked(folder, folder, "store"):
             taken.set()
 
     with held(folder, ended_pid()) as process:
