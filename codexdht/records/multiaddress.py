@@ -87,7 +87,7 @@ def _walk(data: bytes) -> list[tuple[int, bytes]] | None:
             size, at = read_uvarint(data, at, _LONGEST)
         value = data[at : at + size]
         at += size
-        if size < 0 or len(value) != size:
+        if len(value) != size:
             return None
         parts.append((code, value))
     return parts if parts and at == len(data) else None

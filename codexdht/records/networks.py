@@ -21,7 +21,7 @@ def scope_of(host: str) -> Scope:
     ip = ipaddress.ip_address(host)
     if ip.is_loopback:
         return Scope.LOOPBACK
-    return Scope.PRIVATE if ip.is_private or ip.is_link_local else Scope.PUBLIC
+    return Scope.PRIVATE if ip.is_private else Scope.PUBLIC
 
 
 def is_exempt(host: str, ip_limits: str) -> bool:

@@ -7,7 +7,10 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
+import zmq
+import zmq.asyncio
 
 from codexdht.client import AsyncClient, Client
 from codexdht.errors import InvalidParams, NotRunning, RequestTimeout
@@ -61,6 +64,25 @@ def test_a_cancelled_call(serve: Serve, endpoint: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await slow
         assert (await client.record()).uri == OWN.uri
+
+    run(endpoint, use)
+
+
+def test_a_node_that_answers_twice(endpoint: str) -> None:
+    """The second answer, as after a request that was sent again, is nobody's; later calls get theirs."""
+    reply = msgspec.msgpack.encode({"ok": True, "result": None})
+
+    async def use(client: AsyncClient) -> None:
+        with zmq.asyncio.Context.instance().socket(zmq.ROUTER) as node:
+            node.bind(endpoint)
+            for _ in range(3):
+                call = asyncio.create_task(client.open())
+                sender, number, *_ = await node.recv_multipart()
+                for _ in range(5):
+                    await node.send_multipart((sender, number, b"", reply))
+                await call
+            assert client._connection is not None
+            assert client._connection._waiting == {}
 
     run(endpoint, use)
 

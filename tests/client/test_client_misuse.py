@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from codexdht.client import AsyncClient, Client
+from codexdht.client import AsyncClient, Client, Key
 from codexdht.errors import InvalidParams
 from codexdht.testing.scripted_node import OWN, ScriptedNode
 
+ID = bytes(range(32))
 Serve = Callable[..., ScriptedNode]
 NO_TIMES: list[Any] = [-1, 0, math.nan, math.inf, 1e30, "x", True, [1]]
 
@@ -43,6 +44,37 @@ def test_arguments_of_other_types(client: Client) -> None:
         Client(b"ipc:///x").record()  # type: ignore[arg-type]
     with pytest.raises(InvalidParams, match="CURVE key"):
         Client("tcp://127.0.0.1:9", curve=(b"", b"", b"")).record()  # type: ignore[arg-type]
+
+
+def test_more_than_one_key(client: Client) -> None:
+    """What is meant is never guessed where two things are named, or none, or something that is no key."""
+    wrong: Any = 5
+    for named in ({}, {"id": ID, "cid": "x"}, {"id": wrong}):
+        with pytest.raises(InvalidParams, match="one key"):
+            client.get_providers(**named)
+    with pytest.raises(InvalidParams, match="one key"):
+        client.get_providers(ID, id=wrong)
+    with pytest.raises(InvalidParams, match="either a key or peer_id"):
+        client.resolve(ID, peer_id=OWN.peer_id)
+    with pytest.raises(InvalidParams, match="either a key or peer_id"):
+        client.resolve(id=ID, peer_id=OWN.peer_id)
+
+
+def test_what_a_text_is_taken_for() -> None:
+    """64 hexadecimal digits are an id, 40 behind 0x an address; all else is a CID, 40 digits by themselves, too."""
+    forms = {
+        "ab" * 32: "id",
+        "0x" + "ab" * 32: "id",
+        "0x" + "ab" * 20: "address",
+        "ab" * 20: "cid",
+        "z1": "cid",
+    }
+    assert {text: next(iter(Key.of(text).wire)) for text in forms} == forms
+    assert [next(iter(Key.of(data).wire)) for data in (bytes(32), bytes(20), bytes(36))] == [
+        "id",
+        "address",
+        "cid",
+    ]
 
 
 def test_a_forked_process_gets_a_connection_of_its_own(client: Client) -> None:

@@ -164,13 +164,21 @@ def test_no_bytes_raise_but_decode_error(decode: Callable[[bytes], Any], data: b
     outcome(decode, data)
 
 
-@given(st.lists(st.binary(max_size=1300), max_size=40), st.integers(1, 16))
-def test_split_records(sprs: list[bytes], limit: int) -> None:
-    """Answers are split into packets of at most 1280 bytes, in order, each with the number of packets."""
+@given(st.lists(st.integers(0, 1300), max_size=40), st.integers(1, 16))
+def test_split_records(sizes: list[int], limit: int) -> None:
+    """Answers are split into as few packets of at most 1280 bytes as their order allows, each with the number of
+    packets; what is too large for any packet is left out, and what comes after the last one."""
+    sprs = [bytes([number]) * size for number, size in enumerate(sizes)]
+    fitting = [record for record in sprs if len(record) <= 1150]
     bodies = discv5.split_records(sprs, limit)
+    packets = [discv5.decode_records(body).records for body in bodies]
+    kept = [record for packet in packets for record in packet]
+    assert kept == fitting[: len(kept)]
+    assert len(bodies) == limit or len(kept) == len(fitting)
     assert 1 <= len(bodies) <= limit
-    kept = [record for body in bodies for record in discv5.decode_records(body).records]
-    assert kept == [r for r in sprs if len(r) <= 1150][: len(kept)] or any(len(r) > 1150 for r in kept)
+    following = [packet[0] for packet in packets[1:]] + fitting[len(kept) : len(kept) + 1]
+    for body, behind in zip(bodies, following, strict=False):
+        assert len(body) + len(behind) + 3 > 1150
     for body in bodies:
         assert discv5.decode_records(body).total == len(bodies)
         assert len(discv5.encode_outer(Kind.NODES, b"12345678", body, True)) <= discv5.MAX_PLAINTEXT

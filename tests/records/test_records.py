@@ -109,6 +109,20 @@ def test_cache_checks_once() -> None:
     assert cache.checks == 5
 
 
+def test_cache_keeps_what_is_used() -> None:
+    """The record that was asked for longest ago leaves; what another process has verified is not checked again."""
+    cache = RecordCache(2)
+    first, second, third = (sign_record(KEY, seq, [ADDRESS]).encoded for seq in range(3))
+    for encoded in (first, second, first, third, first):
+        cache.decode(encoded, verified=True)
+    assert cache.checks == 0
+    cache.decode(first)
+    cache.decode(third)
+    assert cache.checks == 0
+    cache.decode(second)
+    assert cache.checks == 1
+
+
 @pytest.mark.parametrize(
     ("versions", "endpoint"),
     [
