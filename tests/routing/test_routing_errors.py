@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from codexdht.messages.discv5 import Kind
+import pytest
+
+from codexdht.messages.discv5 import Kind, encode_records
 from codexdht.messages.internal import (
     Actor,
     CallAnswer,
+    CallFailed,
     Close,
     Done,
     Failed,
@@ -27,6 +30,7 @@ from codexdht.messages.internal import (
 )
 from codexdht.records import RecordCache, SignedPeerRecord, sign_record
 from codexdht.routing import snapshot
+from codexdht.routing.fastnodes import FastSupport
 from codexdht.routing.queries.candidate import State
 from codexdht.routing.queries.query import FARTHEST
 from codexdht.routing.queries.surroundings import Surroundings
@@ -173,6 +177,81 @@ def test_withdrawn_after_it_was_published(swarm: Any) -> None:
     before = sum(isinstance(message, PutProvided) for _, message in me.said)
     swarm.run(20)
     assert sum(isinstance(message, PutProvided) for _, message in me.said) == before
+
+
+class Listener:
+    """Writes down how calls go: packets of answers, each with whether it was the last, and failures."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def call_answered(self, call: Any, body: Any, rtt: float, last: bool, now: float) -> None:
+        self.heard.append((body, last))
+
+    def call_failed(self, call: Any, reason: str, now: float) -> None:
+        self.heard.append(reason)
+
+
+def asked(swarm: Any, kind: int) -> tuple[Any, Any, Listener]:
+    """Return a node that has asked another one, which is in its table, something that nobody answers by itself."""
+    me, listener = swarm.add(), Listener()
+    entry = me.machine.table.answered(swarm.signer.record(), 0.1, swarm.now)
+    swarm.script = lambda peer, call: []
+    me.machine._calls.ask(entry.record, kind, b"", listener, context=None, now=swarm.now)
+    return me, entry, listener
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "failures"),
+    [
+        (Kind.PING, "timeout", 1),
+        (Kind.PING, "unreachable", 1),
+        (Kind.PING, "busy", 0),
+        (Kind.PING, "closed", 0),
+        (Kind.PING, "lost", 0),
+        (Kind.ADD_PROVIDER, "timeout", 0),
+    ],
+)
+def test_whose_fault_a_failed_call_is(swarm: Any, kind: int, reason: str, failures: int) -> None:
+    """A node is blamed for its silence, but not for what we did not send, nor for the one kind it never answers."""
+    me, entry, listener = asked(swarm, kind)
+    swarm.tell(me, CallFailed(1, reason))
+    assert listener.heard == [reason]
+    assert entry.failures == failures
+
+
+def test_an_answer_of_which_packets_are_missing_is_an_answer(swarm: Any) -> None:
+    """What came counts, and the node has answered; the call ends when no more will come."""
+    me, entry, listener = asked(swarm, Kind.FIND_NODE)
+    swarm.tell(me, CallAnswer(1, Kind.NODES, encode_records(2, [b"record"]), 0.1, False))
+    assert listener.heard == [([b"record"], False)]
+    swarm.tell(me, CallFailed(1, "timeout"))
+    assert listener.heard[1:] == [([], True)]
+    assert (entry.failures, entry.answers) == (0, 2)
+
+
+def test_half_of_the_nodes_gone_is_too_few(swarm: Any) -> None:
+    """Also where those that are left would be enough for a small network, more are looked for."""
+    me = swarm.add()
+    records = [swarm.signer.record() for _ in range(60)]
+    for record in records:
+        me.machine.table.answered(record, 0.1, swarm.now)
+    assert me.machine.table.peak == 60
+    for record in records[:30]:
+        me.machine.table.remove(record.node_id)
+    assert not me.machine._maintenance.is_low()
+    me.machine.table.remove(records[30].node_id)
+    assert me.machine._maintenance.is_low()
+
+
+def test_nodes_that_may_lack_the_fast_kind_are_bounded() -> None:
+    """However many nodes do not answer, the timeouts of 1024 are remembered, of those asked last."""
+    fast = FastSupport()
+    for _ in range(2):
+        for number in range(2000):
+            fast.timed_out(number.to_bytes(32, "big"), Kind.FIND_NODE_FAST)
+    assert len(fast._timeouts) == 1024
+    assert (1999).to_bytes(32, "big") in fast._timeouts
 
 
 def record_at(distance: int, seq: int = 1) -> SignedPeerRecord:

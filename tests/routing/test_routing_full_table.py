@@ -123,6 +123,7 @@ def test_our_own_id_and_nodes_without_an_endpoint_have_no_place(bucket: RoutingT
 def test_a_node_that_moves_is_not_handed_on_until_it_answers_there(bucket: RoutingTable) -> None:
     """The place is its own, but a record of a new address may be a lie about somebody else's."""
     bucket.answered(record_of(FAR), 0.1, 0.0)
+    assert len(bucket.closest(OWN, 1)) == 1
     moved = record_of(FAR, "8.8.4.4", seq=2)
     bucket.add(moved, 1.0)
     assert bucket.closest(OWN, 1) == []
