@@ -158,7 +158,7 @@ class Calls:
             return
         self._counters["calls_" + reason if reason in _REASONS else "calls_failed"] += 1
         if reason in _NODES_FAULT and call.kind != _ADD_PROVIDER:  # its success would count for nothing
-            self._contacts.failed(call.record.node_id, call.kind, now)
+            self._contacts.failed(call.record, call.kind, now)
         call.listener.call_failed(call, reason, now)
 
     def _body(self, call: PendingCall, answer: CallAnswer) -> Any:

@@ -66,13 +66,18 @@ class Contacts:
         else:
             self.table.answered(record, rtt, now)
 
-    def failed(self, node_id: bytes, kind: int, now: float) -> None:
-        """Take note of a request, other than an ADD_PROVIDER, that a node did not answer in time.
+    def failed(self, record: SignedPeerRecord, kind: int, now: float) -> None:
+        """Take note of a request, other than an ADD_PROVIDER, that a node did not answer in time. What an older record
+        was asked for says nothing of a node that is elsewhere now: any peer may hand on old records of others.
 
         A node's further failures in a row count only where somebody has answered since the last one: until a cut-off
         node has noticed that the fault is its own, it loses nobody.
         """
+        node_id = record.node_id
         entry = self.table.get(node_id)
+        if entry is not None and entry.record.endpoint != record.endpoint:
+            self.counters["failures_at_old_address"] += 1
+            return
         failing = entry if entry is not None and entry.failures else None
         self.connectivity.failed(now, expected=failing is not None)
         if self.connectivity.ours:

@@ -42,6 +42,7 @@ from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
 from codexdht.routing.local import LocalNode
 from codexdht.routing.maintenance import Maintenance
+from codexdht.routing.nodes import scope_objection
 from codexdht.routing.pinger import Pinger
 from codexdht.routing.published import Published
 from codexdht.routing.queries.runner import QueryRunner
@@ -173,6 +174,10 @@ class RoutingMachine:
             record = self._contacts.records.decode(seen.record, verified=True)
         except DecodeError:
             self.counters["peer_seen_bad_record"] += 1
+            return
+        objection = scope_objection(record.endpoint[0], seen.host) if record.endpoint is not None else ""
+        if objection:
+            self.counters["peer_seen_" + objection] += 1
             return
         self._contacts.learn((record,), now)
         self._maintenance.greet(record, now)

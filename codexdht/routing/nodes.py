@@ -62,14 +62,17 @@ class NodesAnswer:
             return "wrong_distance"
         if record.endpoint is None:
             return _missing_endpoint(record)
-        return _scope_objection(record.endpoint[0], self._sender)
+        sender_at = self._sender.endpoint
+        return scope_objection(record.endpoint[0], sender_at[0]) if sender_at is not None else ""
 
 
-def _scope_objection(host: str, sender: SignedPeerRecord) -> str:
+def scope_objection(host: str, sender: str) -> str:
+    """Return why an address is not believed that a peer at another one tells of, or nothing: a public peer would have
+    us send packets into our own network."""
     scope = scope_of(host)
-    if scope is Scope.PUBLIC or sender.endpoint is None:
+    if scope is Scope.PUBLIC:
         return ""
-    of_sender = scope_of(sender.endpoint[0])
+    of_sender = scope_of(sender)
     if scope is Scope.LOOPBACK and of_sender is not Scope.LOOPBACK:
         return "loopback_address"
     return "private_address" if scope is Scope.PRIVATE and of_sender is Scope.PUBLIC else ""

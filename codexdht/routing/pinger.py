@@ -9,11 +9,11 @@ from codexdht.errors import DecodeError
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind, Pong
 from codexdht.messages.internal import Actor, AddressVoted
-from codexdht.records import Endpoint, SignedPeerRecord, endpoint_of
+from codexdht.records import Endpoint, SignedPeerRecord, endpoint_of, multiaddress_of_endpoint
 from codexdht.routing.calls import Calls, PendingCall
 from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
-from codexdht.routing.nodes import NodesAnswer
+from codexdht.routing.nodes import NodesAnswer, scope_objection
 from codexdht.routing.votes import AddressVotes
 
 _PING: Final = Kind.PING
@@ -84,6 +84,9 @@ class Pinger:
     def _count_vote(self, voter: SignedPeerRecord, seen: Endpoint, now: float) -> None:
         """Take a vote; tell the wire of a new majority, and warn while our record goes on saying otherwise."""
         host = voter.endpoint[0] if voter.endpoint is not None else ""
+        if not _can_have_seen(host, seen):
+            self._contacts.counters["votes_refused_address"] += 1
+            return
         if not self.votes.add(voter.node_id, host, seen, now):
             self._contacts.counters["votes_refused_network"] += 1
             return
@@ -101,3 +104,10 @@ class Pinger:
         if record is None:
             return False
         return record.endpoint == address or address in map(endpoint_of, record.addresses)
+
+
+def _can_have_seen(voter: str, seen: Endpoint) -> bool:
+    """Tell whether a peer at this address can have had a packet of ours from that endpoint: one of the same family, as
+    there may be no others to contradict it, and one that anybody can answer to."""
+    is_unicast = endpoint_of(multiaddress_of_endpoint(seen)) is not None
+    return is_unicast and (":" in voter) == (":" in seen[0]) and not scope_objection(seen[0], voter)

@@ -115,15 +115,18 @@ class RoutingTable:
         return self._learn(number, record, now)
 
     def answered(self, record: SignedPeerRecord, rtt: float, now: float) -> Entry | None:
-        """Count an answer of a node, which earns it a place before nodes that never answered."""
+        """Count an answer of a node, which earns it a place before nodes that never answered. One from an address that
+        its newest record does not name any more says nothing of the address that is handed on."""
         entry = self.add(record, now)
         number = record.number
         if entry is None:
             spare = self._bucket(number).spare(number)
-            if spare is not None:
+            if spare is not None and spare.record.endpoint == record.endpoint:
                 spare.answered(rtt, now)
                 return self._promote_over_unseen(spare)
             return None
+        if entry.record.endpoint != record.endpoint:
+            return entry
         standing = entry.answers and not entry.failures
         entry.answered(rtt, now)
         if not standing:

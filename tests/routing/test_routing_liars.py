@@ -11,12 +11,16 @@ from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import (
     Actor,
+    AddressVoted,
     Call,
     CallAnswer,
     CallFailed,
     Done,
     Failed,
+    Life,
     Lookup,
+    NodeLife,
+    PeerSeen,
     PingNode,
     Stats,
 )
@@ -137,3 +141,87 @@ def test_a_node_that_lacks_the_fast_kind_is_asked_by_distance(swarm: Any) -> Non
     assert kinds[:2] == [Kind.FIND_NODE_FAST] * 2
     assert set(kinds[2:]) == {Kind.FIND_NODE}
     assert len(me.machine.table) > 5
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.168.0.1", "255.255.255.255", "::1", "fe80::1"])
+def test_a_handshake_leads_into_no_private_network(swarm: Any, host: str) -> None:
+    """A public peer whose record names an address of ours is not greeted there, nor does it get a place; one that is
+    in that network itself does."""
+    me = swarm.add()
+    swarm.run(1)
+    me.calls.clear()
+    record = swarm.signer.record(host, port=22)
+    swarm.tell(me, PeerSeen(record.node_id, "8.8.8.8", 9, record.encoded, False))
+    assert (me.calls, len(me.machine.table)) == ([], 0)
+    assert me.counters["peer_seen_loopback_address"] + me.counters["peer_seen_private_address"] == 1
+    swarm.tell(me, PeerSeen(record.node_id, host, 22, record.encoded, False))
+    assert [call.host for call in me.calls] == [host]
+
+
+def pong_from(*hosts: str) -> Any:
+    """Return a script in which there are nodes at these addresses alone."""
+    pong = discv5.encode_pong(discv5.Pong(1, "5.5.5.5", 5))
+
+    def script(peer: Any, call: Call) -> Any:
+        if call.host in hosts and call.kind == Kind.PING:
+            return [CallAnswer(call.call, Kind.PONG, pong, 0.05, False)]
+        return [CallFailed(call.call, "timeout")]
+
+    return script
+
+
+def open_node(swarm: Any) -> Any:
+    """Return a node that asks whom it is told to, and does nothing by itself."""
+    me = swarm.add(life=False)
+    swarm.tell(me, NodeLife(Actor.API, Life.OPEN))
+    return me
+
+
+def test_an_answer_from_the_old_address_does_not_vouch_for_the_new_one(swarm: Any) -> None:
+    """A peer cannot have a record with somebody else's address handed on by answering at its own."""
+    swarm.script = pong_from("6.1.1.1")
+    key = swarm.signer.key()
+    mine = swarm.signer.record("6.1.1.1", key, 1)
+    victims = swarm.signer.record("9.9.9.9", key, 2)
+    me = open_node(swarm)
+    swarm.tell(me, PingNode(API, 1, swarm.now + 1, b"", mine.encoded))
+    swarm.run(0.5)
+    assert [e.record for e in me.machine.table.closest(KEY, 6)] == [mine]
+    swarm.tell(me, PeerSeen(victims.node_id, "6.1.1.1", 9, victims.encoded, False))
+    swarm.tell(me, PingNode(API, 2, swarm.now + 1, b"", mine.encoded))
+    swarm.run(0.5)
+    assert me.answer(2) is not None
+    assert me.machine.table.closest(KEY, 6) == []
+
+
+def test_old_records_of_a_node_do_not_harm_it(swarm: Any) -> None:
+    """A peer that hands on an honest node's outdated record cannot have it dropped: what stays unanswered at its
+    old address is not held against it."""
+    key = swarm.signer.key()
+    old = swarm.signer.record("7.7.7.7", key, 1)
+    new = swarm.signer.record("6.1.1.1", key, 2)
+    swarm.script = pong_from("6.1.1.1", "6.2.2.2")
+    me = open_node(swarm)
+    for number in range(12):
+        for record in (new, old, swarm.signer.record("6.2.2.2")):
+            swarm.tell(me, PingNode(API, number, swarm.now + 1, b"", record.encoded))
+        swarm.run(1.2)
+    entry = me.machine.table.get(new.node_id)
+    assert (entry.record, entry.failures, entry.reliability) == (new, 0, 1.0)
+    assert me.counters["failures_at_old_address"] == 12
+
+
+@pytest.mark.parametrize(
+    "seen", [("2a00::1", 5), ("0.0.0.0", 5), ("9.9.9.9", 0), ("224.0.0.1", 5), ("10.0.0.1", 5)]
+)
+def test_votes_for_addresses_that_nobody_can_have_seen(swarm: Any, seen: tuple[str, int]) -> None:
+    """A node that speaks IPv4 with all its peers has no honest votes about IPv6 to set against twelve liars'. Nor does
+    it take an address on that nobody can send to."""
+    pong = discv5.encode_pong(discv5.Pong(1, *seen))
+    swarm.script = lambda peer, call: (
+        [CallAnswer(call.call, Kind.PONG, pong, 0.05, False)] if call.kind == Kind.PING else None
+    )
+    me = swarm.add([swarm.signer.record() for _ in range(12)])
+    swarm.run(5)
+    assert me.counters["votes_refused_address"] >= 12
+    assert not [message for _, message in me.said if isinstance(message, AddressVoted)]

@@ -218,6 +218,20 @@ def test_newer_record_replaces_older_and_a_new_address_must_prove_itself() -> No
     assert len(table.closest(OWN, 1)) == 1
 
 
+def test_an_answer_from_an_old_address_vouches_for_no_new_one() -> None:
+    """Neither in the bucket nor among the replacements."""
+    table = table_of(RoutingSettings(bucket_size=1, split_bits=1, ip_limits="off"))
+    far = 1 << 255
+    for number in (far + 1, far + 2):
+        old, moved = record_of(number, "5.5.5.5", seq=1), record_of(number, "5.5.6.5", seq=2)
+        table.add(old, 0.0)
+        table.add(moved, 0.0)
+        table.answered(old, 0.1, 1.0)
+        assert table.closest(OWN, 1) == []
+    assert table.get(moved.node_id) is None
+    assert [e.answers for e in table.bucket_of(moved.node_id).members()] == [0, 0]
+
+
 def test_a_full_table_keeps_the_relevant() -> None:
     """At the bound a slow node gives way to a fast one, never one of our k closest, and an unseen one gets no place."""
     settings = RoutingSettings(bucket_size=4, max_entries=16, ip_limits="off")
