@@ -113,7 +113,7 @@ def test_cache_keeps_what_is_used() -> None:
     """The record that was asked for longest ago leaves; what another process has verified is not checked again."""
     cache = RecordCache(2)
     first, second, third = (sign_record(KEY, seq, [ADDRESS]).encoded for seq in range(3))
-    for encoded in (first, second, first, third, first):
+    for encoded in (first, second, first, third):
         cache.decode(encoded, verified=True)
     assert cache.checks == 0
     cache.decode(first)
