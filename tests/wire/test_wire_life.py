@@ -80,7 +80,9 @@ def test_boot_says_hello_and_the_record() -> None:
     wire = WireMachine(KEY, LocalState(), WireSettings(listen=[LISTEN]), seeded(2))
     wire.handle(ClockSet(UNIX), 0.0)
     wire.boot(0.0)
-    for _, messages in wire.outbox.take():
+    taken = wire.outbox.take()
+    assert [actor for actor, _ in taken] == [Actor.ROUTING, Actor.STORE, Actor.API]
+    for _, messages in taken:
         assert [type(m) for m in messages] == [LocalRecords, Hello]
         record = decode_record(messages[0].record)
         assert (record.seq, texts(record)) == (UNIX, [LISTEN])
