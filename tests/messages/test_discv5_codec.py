@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import DecodeError as ProtobufError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codexdht.errors import DecodeError
@@ -165,6 +165,8 @@ def test_no_bytes_raise_but_decode_error(decode: Callable[[bytes], Any], data: b
 
 
 @given(st.lists(st.integers(0, 1300), max_size=40), st.integers(1, 16))
+@example([60] * 40, 5)
+@example([1150, 1151, 1150, 0], 2)
 def test_split_records(sizes: list[int], limit: int) -> None:
     """Answers are split into as few packets of at most 1280 bytes as their order allows, each with the number of
     packets; what is too large for any packet is left out, and what comes after the last one."""
@@ -180,5 +182,6 @@ def test_split_records(sizes: list[int], limit: int) -> None:
     for body, behind in zip(bodies, following, strict=False):
         assert len(body) + len(behind) + 3 > 1150
     for body in bodies:
+        assert len(body) <= 2 + 1150 + 3
         assert discv5.decode_records(body).total == len(bodies)
         assert len(discv5.encode_outer(Kind.NODES, b"12345678", body, True)) <= discv5.MAX_PLAINTEXT
