@@ -32,7 +32,8 @@ class Caller:
 
     A request to a peer without a session waits in `_waiting`: the first one sends a random packet, and all wait for
     the session, whoever's handshake makes it. The wait of a peer ends after `call_seconds`; as all waits are
-    equally long, the first in the table is the next to end.
+    equally long, the first in the table is the next to end. `awaited` counts those peers by endpoint: their packets are
+    wanted, however many come from strangers.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Caller:
         """Packets of a session after which a request makes a new one; answers may use the other half meanwhile."""
         self.calls = Calls()
         self._waiting: dict[PeerKey, tuple[float, list[PendingCall]]] = {}
+        self.awaited: Counter[Endpoint] = Counter()
 
     def call(self, message: Call, now: float) -> None:
         """Send a request, or let it wait for a session."""
@@ -91,6 +93,7 @@ class Caller:
         waiting = self._waiting.get(call.peer)
         if waiting is None:
             self._waiting[call.peer] = (now + self._settings.call_seconds, [call])
+            self.awaited[call.peer[1]] += 1
             mask = self._transmitter.crypto.mask(call.peer[0])
             self.calls.add(call)
             self.calls.note_nonce(call, self._transmitter.send_random(mask, call.peer[1]))
@@ -103,8 +106,7 @@ class Caller:
 
     def session_made(self, session: Session, now: float) -> None:
         """Send what has waited for a session with this peer."""
-        waiting = self._waiting.pop(session.peer, None)
-        for call in waiting[1] if waiting is not None else ():
+        for call in self._take_waiting(session.peer):
             if self.calls.is_pending(call) and call.sent is None:
                 self._send(call, session, now)
 
@@ -176,12 +178,22 @@ class Caller:
     def tick(self, now: float) -> None:
         """Fail what has waited too long."""
         while self._waiting:
-            peer, (deadline, calls) = next(iter(self._waiting.items()))
+            peer, (deadline, _) = next(iter(self._waiting.items()))
             if deadline > now:
                 break
-            del self._waiting[peer]
+            calls = self._take_waiting(peer)
             self._time_out([call for call in calls if self.calls.is_pending(call) and call.sent is None])
         self._time_out(self.calls.expired(now))
+
+    def _take_waiting(self, peer: PeerKey) -> list[PendingCall]:
+        """Return the requests that wait for a session with a peer, which do so no more."""
+        waiting = self._waiting.pop(peer, None)
+        if waiting is None:
+            return []
+        self.awaited[peer[1]] -= 1
+        if not self.awaited[peer[1]]:
+            del self.awaited[peer[1]]
+        return waiting[1]
 
     def _time_out(self, calls: list[PendingCall]) -> None:
         for call in calls:
@@ -211,12 +223,14 @@ class Caller:
     def close(self) -> None:
         """The socket is closing: fail everything."""
         self._waiting.clear()
+        self.awaited.clear()
         for call in self.calls.clear():
             self._fail(call.call, "closed")
 
     def forget(self) -> None:
         """Routing has lost its requests: nobody wants the answers."""
         self._waiting.clear()
+        self.awaited.clear()
         self.calls.clear()
 
     def fail_closed(self, message: Call) -> None:

@@ -83,7 +83,8 @@ class Limits:
         return len(self._sources)
 
     def admit(self, address: Endpoint, known: bool, now: float) -> bool:
-        """Tell whether a packet from this endpoint is to be looked at; `known` tells that it has a session."""
+        """Tell whether a packet from this endpoint is to be looked at; `known` tells that it has a session, or has been
+        asked for one."""
         source = self._sources.get(address[0]) or self._source(address[0], now)
         if source.exempt:
             return True
@@ -145,6 +146,8 @@ class Limits:
         return source
 
     def _keep(self, name: str, source: Source) -> None:
+        """Keep a source, as the latest: a network stays for as long as new hosts of it come."""
+        self._sources.pop(name, None)
         self._sources[name] = source
         while len(self._sources) > self._settings.sources:
             del self._sources[next(iter(self._sources))]

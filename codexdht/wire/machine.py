@@ -119,7 +119,8 @@ class WireMachine(Presence):
         Ordinary packets of a session are read here without the steps of `decode_begun`, as they are nearly all
         packets.
         """
-        if not self._limits.admit(address, address in self._sessions.addresses, now):
+        known = address in self._sessions.addresses or address in self._caller.awaited
+        if not self._limits.admit(address, known, now):
             return
         if len(data) < MIN_PACKET:
             self._bad("bad_packet_size", address, now)

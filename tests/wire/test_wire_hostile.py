@@ -383,3 +383,28 @@ def test_what_a_session_keeps_is_small(net: Net) -> None:
     [(packet, _)] = a.machine.datagrams
     assert feed(b, packet, a.address, net.now) != []
     assert len(b.machine._sessions.get((a.node_id, a.address)).ping) <= 11
+
+
+def test_own_handshakes_get_through_a_flood(net: Net) -> None:
+    """While strangers use up all of their share, a peer that this node asks for a session may still answer; when the
+    request has ended it is a stranger again."""
+    a, b = net.node(1, PUBLIC, strangers_burst=10.0, strangers_rate=1.0), net.node(2, "8.8.4.4")
+    for number in range(20):
+        feed(a, stranger(a, b"s" * 32), (f"9.9.9.{number}", 1), net.now)
+    net.call(a, b)
+    net.run()
+    assert len(a.take(CallAnswer)) == 1
+    net.lose = lambda *_: True
+    net.call(a, net.node(3, "8.8.4.5"))
+    net.call(a, net.node(4, "8.8.4.5"))
+    assert a.machine._caller.awaited == {("8.8.4.5", 9003): 1, ("8.8.4.5", 9004): 1}
+    net.wait(1.0)
+    assert a.machine._caller.awaited == {}
+
+
+def test_a_network_is_not_forgotten_while_new_hosts_of_it_come(net: Net) -> None:
+    """An IPv6 network has more addresses than the table of sources has rows: they share one limit all the same."""
+    node = net.node(1, sources=50)
+    for number in range(500):
+        feed(node, stranger(node, b"s" * 32), (f"2a00:1450::{number:x}", 1000), 0.0)
+    assert node.counters["dropped_source_rate"] == 400
