@@ -114,9 +114,11 @@ class Maintenance:
         return len(list(islice(answering, enough))) < enough or 2 * len(table) < table.peak
 
     def greet(self, record: SignedPeerRecord, now: float) -> None:
-        """Ping a node that has come to us by itself and has a place in the table, to see whether it answers."""
+        """Ping a node that has come to us by itself and has a place in the table, to see whether it answers. Half of
+        the checks are left to nodes that we know: strangers may come with addresses where nobody is."""
         entry = self._contacts.table.get(record.node_id)
-        if self.running and entry is not None and not entry.answers and self._may_check():
+        has_room = 2 * self._pinger.in_flight < self._settings.max_checks
+        if self.running and entry is not None and not entry.answers and has_room:
             self._pinger.ping(entry.record, now)
 
     def doubt(self, entry: Entry, now: float) -> None:

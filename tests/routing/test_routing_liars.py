@@ -17,6 +17,7 @@ from codexdht.messages.internal import (
     CallFailed,
     Done,
     Failed,
+    FindProviders,
     Life,
     Lookup,
     NodeLife,
@@ -225,3 +226,51 @@ def test_votes_for_addresses_that_nobody_can_have_seen(swarm: Any, seen: tuple[s
     swarm.run(5)
     assert me.counters["votes_refused_address"] >= 12
     assert not [message for _, message in me.said if isinstance(message, AddressVoted)]
+
+
+def test_floods_of_provider_records(swarm: Any) -> None:
+    """Of sixteen packets full of records that do not hold, 400 records are checked."""
+    good = swarm.signer.record().encoded
+    bad = [good[:-8] + number.to_bytes(8, "big") for number in range(300)]
+
+    def answer(call: Call) -> list[Any]:
+        if call.kind != Kind.GET_PROVIDERS:
+            return [find_answer(call, [])]
+        body = discv5.encode_records(16, bad)
+        return [CallAnswer(call.call, Kind.PROVIDERS, body, 0.05, False) for _ in range(16)]
+
+    me, _ = alone_with(swarm, answer)
+    swarm.run(2)
+    checks = me.machine._contacts.records.checks
+    assert swarm.ask(me, FindProviders(API, 1, swarm.now + 1, KEY, 0))["complete"]
+    assert me.counters["providers_too_many"] == 16 * 300 - 400
+    assert me.machine._contacts.records.checks - checks <= 400
+
+
+def test_providers_that_come_when_enough_are_found(swarm: Any) -> None:
+    """They are not even checked."""
+    found = [swarm.signer.record().encoded for _ in range(3)]
+
+    def answer(call: Call) -> list[Any]:
+        if call.kind != Kind.GET_PROVIDERS:
+            return [find_answer(call, [])]
+        bodies = [discv5.encode_records(3, [record]) for record in found]
+        return [CallAnswer(call.call, Kind.PROVIDERS, body, 0.05, False) for body in bodies]
+
+    me, _ = alone_with(swarm, answer)
+    swarm.run(2)
+    checks = me.machine._contacts.records.checks
+    assert swarm.ask(me, FindProviders(API, 1, swarm.now + 1, KEY, 1))["providers"] == found[:1]
+    assert me.machine._contacts.records.checks - checks == 1
+
+
+def test_handshakes_leave_checks_to_known_nodes(swarm: Any) -> None:
+    """Strangers with addresses where nobody is cannot use up the PINGs by which the table is kept true."""
+    swarm.script = lambda peer, call: []
+    me = swarm.add()
+    swarm.run(1)
+    for _ in range(20):
+        stranger = swarm.signer.record()
+        swarm.tell(me, PeerSeen(stranger.node_id, "8.8.8.8", 9, stranger.encoded, False))
+    assert len(me.machine.table) == 20
+    assert len(me.calls) == 8

@@ -20,6 +20,9 @@ from codexdht.routing.queries.query import FARTHEST, Ask, Query, Shape
 
 _NO_ROOM_PAUSE = 0.05
 _MAX_PROVIDERS = 1000
+_MAX_ANSWER = 400
+"""Provider records taken of one peer's answer: as many as deployed peers can put into their one datagram. Each costs a
+signature check."""
 _TOLD = 2
 
 OnEnd = Callable[[bool, float], None]
@@ -45,14 +48,16 @@ class _Run:
 
 
 class _Context:
-    """What a call of a query is about; check: the state of a NODES answer."""
+    """What a call of a query is about; check: the state of a NODES answer; left: records of a PROVIDERS answer that may
+    still come."""
 
-    __slots__ = ("ask", "check", "run")
+    __slots__ = ("ask", "check", "left", "run")
 
     def __init__(self, run: _Run, ask: Ask, check: NodesAnswer | None) -> None:
         self.run = run
         self.ask = ask
         self.check = check
+        self.left = _MAX_ANSWER
 
 
 class QueryRunner:
@@ -212,7 +217,13 @@ class QueryRunner:
             nodes = context.check.take(body, contacts.records, contacts.counters)
             contacts.learn(nodes, now)
             return nodes
-        return self.decode_providers(body)
+        if context.run.stopped:
+            return []
+        if len(body) > context.left:
+            contacts.counters["providers_too_many"] += len(body) - context.left
+        taken = body[: context.left]
+        context.left -= len(taken)
+        return self.decode_providers(taken)
 
     def decode_providers(self, data: list[bytes]) -> list[SignedPeerRecord]:
         """Return the verified records among encoded ones; the others are counted."""
