@@ -115,6 +115,33 @@ def test_reads_and_writes_go_on_during_a_commit(store: Any, disk: SlowDisk) -> N
     assert sorted(store.get(1)) == [(0, 1), (1, 1)]
 
 
+def test_what_changes_again_during_a_commit_is_not_lost_with_it(store_dir: Path, disk: SlowDisk) -> None:
+    """When the commit is complete, rows that are newer than it are still read as they are, and go with the next one."""
+    disk.is_slow = False
+    buffer = WriteBuffer(LmdbBackend(store_dir, 2**24, submit=disk.submit))
+    for key in (b"changed", b"deleted", b"same"):
+        buffer.put(Table.META, key, b"old")
+    disk.is_slow = True
+    buffer.start_commit()
+    while not buffer.is_waiting:
+        buffer.advance()
+    buffer.put(Table.META, b"changed", b"new")
+    buffer.delete(Table.META, b"deleted")
+    disk.finish()
+    assert buffer.advance()
+    rows = [(b"changed", b"new"), (b"same", b"old")]
+    assert buffer.range(Table.META, b"", END, 9) == rows
+    assert buffer.get(Table.META, b"changed") == b"new"
+    assert buffer.get(Table.META, b"deleted") is None
+    assert buffer.count(Table.META) == 2
+    disk.is_slow = False
+    buffer.commit()
+    buffer.close()
+    again = LmdbBackend(store_dir, 2**24)
+    assert again.range(Table.META, b"", END, 9) == rows
+    again.close()
+
+
 def test_answer_waits_for_its_own_commit(store: Any, disk: SlowDisk) -> None:
     """A write that came during a commit is not answered when that one is complete, but when the next one is."""
     assert put(store, [1], peer=0) == []

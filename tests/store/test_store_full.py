@@ -130,7 +130,9 @@ def test_full_disk(make_disk_store: Any, file_size_limit: Any) -> None:
     file_size_limit(None)
     store.now += 2
     assert isinstance(store.put([90_000], peer=5), Done)
+    assert isinstance(store.put([90_000], peer=5), Done)
     assert store.events() == ["storage_available"]
+    assert store.count("changes_lost") > 0
     store.crash()
     store.start()
     assert all(store.get(key) for key in [*range(acknowledged), 90_000])
