@@ -283,3 +283,61 @@ def test_a_lookup_keeps_the_newer_record_of_a_node() -> None:
     assert known is not None
     assert known.record.seq == 3
     assert near.distances == [10]
+
+
+class Memory:
+    """What a store remembers of keys that are provided: when each was published."""
+
+    def __init__(self, keys: list[bytes]) -> None:
+        self.items = dict.fromkeys(keys, 0.0)
+
+    def answers(self) -> dict[str, Any]:
+        return {"PutProvided": self.put, "ListProvided": self.list}
+
+    def put(self, message: PutProvided) -> None:
+        self.items.update((key, unix) for key, unix in message.items)
+
+    def list(self, message: ListProvided) -> list[list[Any]]:
+        keys = sorted(key for key in self.items if key >= message.start)
+        return [[key, self.items[key], b""] for key in keys[: message.limit]]
+
+
+def test_what_was_published_just_before_the_end_is_written_down(swarm: Any) -> None:
+    """A process that is told to stop leaves with the store when its keys were published."""
+    boot = swarm.grow(20)[0].record
+    me = swarm.add([boot])
+    swarm.run(5)
+    swarm.tell(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded))
+    while not me.machine._published._fresh:
+        swarm.run(0.05)
+    me.machine.stop(swarm.now)
+    said = [message for _, messages in me.machine.outbox.take() for message in messages]
+    [put] = [message for message in said if isinstance(message, PutProvided)]
+    assert [key for key, _ in put.items] == [KEY]
+    assert all(unix > 0 for _, unix in put.items)
+
+
+def test_a_node_that_provides_more_than_a_page_of_keys(swarm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a start all that is overdue is published, page by page."""
+    monkeypatch.setattr("codexdht.routing.published._PAGE", 4)
+    boot = swarm.grow(5)[0].record
+    memory = Memory([bytes([number]) * 32 for number in range(1, 12)])
+    swarm.add([boot], stored=memory.answers())
+    swarm.run(90)
+    assert all(memory.items.values())
+
+
+def test_a_publication_that_a_close_has_ended_is_made_up_for(swarm: Any) -> None:
+    """Keys that were on their way when the node closed are published when it has started again."""
+    boot = swarm.grow(5)[0].record
+    memory = Memory([])
+    me = swarm.add([boot], stored=memory.answers())
+    swarm.run(5)
+    swarm.tell(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded))
+    swarm.run(0.002)
+    swarm.tell(me, Close(API, 2, swarm.now + 1))
+    swarm.run(5)
+    assert memory.items == {KEY: 0.0}
+    swarm.tell(me, Start(API, 3, swarm.now + 1))
+    swarm.run(120)
+    assert memory.items[KEY] > 0

@@ -214,6 +214,9 @@ def test_limit_of_provided_keys(make_store: Any) -> None:
     assert isinstance(answer, Failed)
     assert answer.code == "storage_full"
     assert store.done(PutProvided(0, 0, 0, [[KEYS[0], 9.0]], b"")) is None
+    store.done(DropProvided(0, 0, 0, KEYS[:2]))
+    assert isinstance(store.ask(PutProvided(0, 0, 0, [[key, 0.0] for key in KEYS[3:9]], b"")), Failed)
+    assert len(store.done(ListProvided(0, 0, 0, b"", 100))) <= 3
 
 
 @pytest.mark.parametrize(
