@@ -22,8 +22,8 @@ class Answer(NamedTuple):
 class AnswerCache:
     """Answers by key; the least recently used leave first.
 
-    An answer is dropped when its key changes, when the record of a provider in it does, and when the first provider
-    of its key expires.
+    An answer is dropped when a provider of its key comes, goes, or is fresh again; when the record of a provider in it
+    changes; and when the first provider of its key expires.
     """
 
     def __init__(self, size: int) -> None:

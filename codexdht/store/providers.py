@@ -90,7 +90,7 @@ class Providers:
         view = self._view(new.key)
         held = view.entries.get(peer.number)
         if held is not None and held.expiry > time:
-            return self._refresh(new, peer.number, held, order)
+            return self._refresh(new, peer.number, held, order, time)
         if held is not None:
             self.remove(new.key, peer.number)
             return self.announce(new, time, latest_seq)
@@ -160,7 +160,9 @@ class Providers:
             else:
                 self._peers.remove(number)
 
-    def _refresh(self, new: Announcement, number: bytes, held: Entry, order: Order) -> Outcome:
+    def _refresh(self, new: Announcement, number: bytes, held: Entry, order: Order, time: int) -> Outcome:
+        """Give a provider that the key has more time. The encoded answer stays if it is a fresh one: it would have the
+        same chance of a place in a new answer, and making one reads all providers of the key."""
         if order is Order.OLDER:
             return Outcome.STALE
         if new.expiry <= held.expiry:
@@ -168,7 +170,8 @@ class Providers:
         self.writes += 1
         entry = self._entries.refresh(new.key, number, held, new.expiry)
         self._views.add(new.key, number, entry)
-        self._answers.drop_key(new.key)
+        if is_replaceable(held, time, self._settings.lifetime):
+            self._answers.drop_key(new.key)
         return Outcome.REFRESHED
 
     def _enter(self, new: Announcement, peer: Peer | None, view: View, time: int) -> Outcome:

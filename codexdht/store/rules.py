@@ -114,12 +114,13 @@ class Views:
         return view
 
     def add(self, key: bytes, number: bytes, entry: Entry) -> None:
-        """Add a provider to the view of a key, if that is kept."""
+        """Add a provider to the view of a key, or replace its entry, if that is kept."""
         view = self._views.get(key)
         if view is not None:
             view.set(number, entry)
-            view.weight += 1
-            self._weight += 1
+            growth = max(len(view.entries) - view.weight, 0)
+            view.weight += growth
+            self._weight += growth
             self._views.move_to_end(key)
             self._trim()
 

@@ -132,3 +132,23 @@ def test_choice(ages: list[int], packets: int, seed: int) -> None:
     assert len(chosen) == min(len(live), packets * 12) == len(set(chosen))
     assert set(chosen[: len(fresh)]) <= set(fresh)
     assert chosen[len(fresh) :] == live[len(fresh) : len(chosen)]
+
+
+def test_a_refreshed_provider_does_not_void_the_answer(make_store: Any) -> None:
+    """Whoever is fresh already changes nothing by announcing itself again, however often; past half the lifetime it
+    does, as it comes first again."""
+    store = make_store(lifetime=1000)
+    for peer in range(3):
+        store.add(1, peer)
+    store.get(1)
+    for _ in range(3):
+        store.wait(1)
+        store.add(1, 0)
+        store.get(1)
+    assert store.machine.counters["providers_refreshed"] == 3
+    assert store.machine.counters["answers_from_cache"] == 3
+    store.wait(600)
+    store.get(1)
+    store.add(1, 2)
+    assert next(peer for peer, _ in store.get(1)) == 2
+    assert store.machine.counters["answers_from_cache"] == 3

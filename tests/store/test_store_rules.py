@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codexdht.messages.internal import Done, Failed
 from codexdht.store.layout import Entry
-from codexdht.store.rules import Order, View, compare_seq, is_replaceable
+from codexdht.store.rules import Order, View, Views, compare_seq, is_replaceable
 from codexdht.store.sources import NO_SOURCE, Sources
 
 HOUR = 3600
@@ -265,3 +265,17 @@ def test_replaceable_below_half() -> None:
     """Half of the lifetime left is not less than half."""
     assert not is_replaceable(Entry(150, b"", b""), 100, 100)
     assert is_replaceable(Entry(149, b"", b""), 100, 100)
+
+
+def test_refreshing_makes_no_view_heavier() -> None:
+    """A view weighs as many entries as it has had at once: one key's providers, announced again and again, drive the
+    views of no other keys out."""
+    views = Views(100)
+    for key in (b"a", b"b"):
+        views.put(key, View({bytes([n]): Entry(1000, b"", b"") for n in range(40)}))
+    for number in range(400):
+        views.add(b"a", bytes([number % 40]), Entry(1001 + number, b"", b""))
+    assert views.get(b"b") is not None
+    for number in range(40, 70):
+        views.add(b"a", bytes([number]), Entry(1000, b"", b""))
+    assert views.get(b"b") is None
