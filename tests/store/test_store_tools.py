@@ -166,12 +166,26 @@ def test_import_of_bad_lines(make_disk_store: Any) -> None:
         json.dumps({**fields, "expires": None}),
         json.dumps({**fields, "expires": float("inf")}),
         json.dumps({**fields, "source": "zz"}),
+        json.dumps({**fields, "source": "0102"}),
     ]
     report = import_records(target.path, [*bad, *lines], store.unix)
     assert (report.taken, report.refused) == (3, {"unreadable": len(bad)})
     assert report.problems[1].startswith("line 2: ")
     late = import_records(target.path, lines, store.unix + 90_000)
     assert (late.taken, late.refused) == (0, {"expired": 3})
+    target.start()
+
+
+def test_nothing_imported_lives_longer_than_what_is_announced(make_disk_store: Any) -> None:
+    """A line that says otherwise, as an export of other settings may, is taken with the lifetime of this store."""
+    store, target = make_disk_store(), make_disk_store()
+    fill(store, 1)
+    target.stop()
+    [fields] = export_records(store.path)
+    lines = [json.dumps({**fields, "expires": fields["expires"] + 10_000_000})]
+    assert import_records(target.path, lines, store.unix).taken == 1
+    [imported] = export_records(target.path)
+    assert imported["expires"] <= store.unix + StoreSettings().lifetime
     target.start()
 
 
