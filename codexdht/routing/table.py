@@ -272,7 +272,7 @@ class RoutingTable:
 
     def _remove(self, entry: Entry, bucket: Bucket) -> None:
         self._take_out(entry, bucket)
-        if bucket.spares and len(self._entries) < self._settings.max_entries:
+        if bucket.spares:
             spare = max(reversed(bucket.spares), key=Entry.relevance)
             bucket.spares.remove(spare)
             self._release(spare)
