@@ -32,7 +32,9 @@ from codexdht.records import RecordCache, SignedPeerRecord, sign_record
 from codexdht.routing import snapshot
 from codexdht.routing.fastnodes import FastSupport
 from codexdht.routing.queries.candidate import State
-from codexdht.routing.queries.query import FARTHEST
+from codexdht.routing.queries.lookup import Lookup as LookupQuery
+from codexdht.routing.queries.providers import FindProviders as FindProvidersQuery
+from codexdht.routing.queries.query import FARTHEST, Shape
 from codexdht.routing.queries.surroundings import Surroundings
 from codexdht.routing.settings import RoutingSettings
 
@@ -272,6 +274,19 @@ def test_a_lookup_keeps_the_nearest_and_knows_where_it_left_some_out() -> None:
     near.add(record_at(5))
     assert (near.cut, near.distances) == (30, [5, 10, 20, 40])
     assert near.get(record_at(30).node_id) is None
+
+
+def test_of_each_provider_the_newest_record_is_told() -> None:
+    """In the order of first sight, without our own, and no more than were asked for."""
+    own = bytes(32)
+    lookup = LookupQuery(KEY, own, Shape(16, 3, 24), lambda node_id, now: (0.1, False))
+    query = FindProvidersQuery(lookup, 2, own, lambda node_id, now: (0.1, False))
+    for distance, seq in ((1, 5), (1, 7), (1, 6), (0, 9)):
+        query.add_providers([record_at(distance, seq)])
+    assert not query.done
+    query.add_providers([record_at(2), record_at(3)])
+    assert query.done
+    assert query.providers == [record_at(1, 7), record_at(2)]
 
 
 def test_a_lookup_keeps_the_newer_record_of_a_node() -> None:
