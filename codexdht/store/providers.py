@@ -8,7 +8,7 @@ backend, `reload` has to be called.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from codexdht.store.answers import AnswerCache
 from codexdht.store.backend import Backend, damaged
@@ -17,6 +17,9 @@ from codexdht.store.peers import Peer, Peers
 from codexdht.store.rules import Order, Outcome, View, Views, compare_seq, is_replaceable
 from codexdht.store.settings import StoreSettings
 from codexdht.store.sources import NO_SOURCE
+
+_USUAL_RECORD: Final = 256
+"""A record of this size may replace any other: sizes differ a little from one signature to the next."""
 
 
 class Announcement(NamedTuple):
@@ -34,8 +37,9 @@ class Announcement(NamedTuple):
 class Providers:
     """See the module. Every `time` is the store's, in whole seconds.
 
-    `is_full` is set from outside while the disk has no room: refreshes go on then, newcomers are refused. `writes`
-    counts changes of the tables: a refused announcement may make one, too, of a record that is under other keys.
+    `is_full` is set from outside while the disk has no room: refreshes go on then, newcomers are refused, and so are
+    large records in place of smaller ones. `writes` counts changes of the tables: a refused announcement may make one,
+    too, of a record that is under other keys.
     """
 
     def __init__(self, backend: Backend, settings: StoreSettings, answers: AnswerCache) -> None:
@@ -84,6 +88,8 @@ class Providers:
             return self._enter(new, None, self._view(new.key), time)
         order = compare_seq(new.seq, peer.seq, latest_seq)
         if order is Order.NEWER:
+            if self.is_full and len(new.encoded) > max(len(peer.encoded), _USUAL_RECORD):
+                return Outcome.DISK_FULL
             self.writes += 1
             self._peers.replace(peer, new.seq, new.encoded)
             self._answers.drop_peer(peer.number)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from codexdht.messages.internal import Done, Failed, PutProvided, PutProvider, SaveTable
+from codexdht.records import multiaddress_of_endpoint, sign_record
 from codexdht.store.lmdb_backend import LmdbBackend
 from codexdht.store.machine import StoreMachine
 from codexdht.store.settings import StoreSettings
@@ -51,6 +52,23 @@ def test_limit_on_disk(make_store: Any) -> None:
     assert store.events() == ["storage_available"]
     assert isinstance(store.put([tried + 1], peer=6), Done)
     assert store.local(tried + 1) == [(6, 1)]
+
+
+def test_larger_records_of_known_peers_find_no_room_either(make_store: Any) -> None:
+    """At the limit, thousands of peers that change their records for ones of 4 kB would use up the reserve, and then
+    nobody's announcements could be written; records of the usual size are taken as before."""
+    store = make_store(max_bytes=SMALL)
+    fill(store)
+    store.wait(1)
+    small = store.record(0)
+    address = multiaddress_of_endpoint(("1.2.3.4", 9000))
+    large = sign_record(store.keys[0], 3, [address] * 40)
+    refused = store.count("refused_disk_full")
+    store.add_record(store.key(0), large.encoded, small.node_id, "127.0.0.1")
+    assert store.get(0) == [(0, 1)]
+    assert store.count("refused_disk_full") == refused + 1
+    store.add(0, peer=0, seq=2, host="127.0.0.1")
+    assert store.get(0) == [(0, 2)]
 
 
 def test_removal_makes_room_at_the_limit(make_store: Any) -> None:
