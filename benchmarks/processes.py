@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +24,14 @@ def cpu_seconds(pid: int) -> float:
 
     From schedstat, which counts nanoseconds; `stat` counts ticks of 10 ms. Raises FileNotFoundError when it is gone.
     """
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) * _NS
+    return sum(map(_thread_nanoseconds, Path(f"/proc/{pid}/task").iterdir())) * _NS
+
+
+def _thread_nanoseconds(task: Path) -> int:
+    try:
+        return int((task / "schedstat").read_text().split()[0])
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since the threads were listed
+        return 0
 
 
 def stolen_seconds() -> float:
@@ -69,15 +76,13 @@ class CpuMeter:
         return {name: cpu_seconds(self._pids[name]) for name in names}
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds spent since, by name."""
-        return {name: now - self._start[name] for name, now in self._read(self._pids).items()}
+        """Return the seconds spent since, by name. A thread that has ended, as the watchdog's does once a second, has
+        taken its few microseconds with it."""
+        return {name: max(0.0, now - self._start[name]) for name, now in self._read(self._pids).items()}
 
 
 def machine() -> str:
     """Return a line on what this runs on."""
-    import os
-    import platform
-
     models = [
         line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 from typing import Any
 
 import pytest
@@ -54,6 +56,24 @@ def test_a_row_that_could_not_run_says_why() -> None:
 def test_the_head_says_what_the_host_took() -> None:
     """Whoever reads the figures learns whether the machine was all theirs."""
     assert "gave 3.1% of its cores to others" in load_markdown(RESULT | {"rows": [ROW]})
+
+
+def test_cpu_time_is_read_while_threads_come_and_go() -> None:
+    """A thread that ends between being listed and being read, as an actor's watchdog does, is no error."""
+    over = threading.Event()
+
+    def churn() -> None:
+        while not over.is_set():
+            threading.Thread(target=int).start()
+
+    churner = threading.Thread(target=churn)
+    churner.start()
+    try:
+        meter = CpuMeter({"me": os.getpid()})
+        assert all(meter.seconds()["me"] >= 0 for _ in range(2000))
+    finally:
+        over.set()
+        churner.join()
 
 
 def test_every_target_has_a_row() -> None:
