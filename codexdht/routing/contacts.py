@@ -20,13 +20,15 @@ class Contacts:
     """The routing table together with what else is remembered: which nodes lack FIND_NODE_FAST, whether the network
     is there at all, and how long an answer takes.
 
-    on_doubt is called with an entry that should be asked again soon.
+    bootstrap: the configured nodes, other than us, that can be reached; on_doubt is called with an entry that should be
+    asked again soon.
     """
 
     __slots__ = (
         "_median",
         "_median_until",
         "_settings",
+        "bootstrap",
         "connectivity",
         "counters",
         "fast",
@@ -36,8 +38,9 @@ class Contacts:
         "table",
     )
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, bootstrap: list[SignedPeerRecord]) -> None:
         self.own_id = core.local.node_id
+        self.bootstrap = [r for r in bootstrap if r.node_id != self.own_id and r.endpoint is not None]
         self.records = core.records
         self.counters = core.counters
         self.table = RoutingTable(self.own_id, core.settings, core.counters)

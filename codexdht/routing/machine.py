@@ -77,13 +77,13 @@ class RoutingMachine:
         records = RecordCache(settings.record_cache) if records is None else records
         bootstrap = [records.decode(record.encoded, verified=True) for record in bootstrap]
         core = Core(self.local, settings, entropy, self.outbox, self.counters, self._timers, records)
-        self._contacts = contacts = Contacts(core)
+        self._contacts = contacts = Contacts(core, bootstrap)
         self._calls = calls = Calls(core, contacts)
         self._store = store = StoreLink(core)
         pinger = Pinger(core, contacts, calls)
         self._runner = runner = QueryRunner(core, contacts, calls, pinger)
         self._serving = Serving(core, contacts)
-        self._maintenance = Maintenance(core, contacts, pinger, runner, store, bootstrap=bootstrap)
+        self._maintenance = Maintenance(core, contacts, pinger, runner, store)
         self._published = published = Published(core, contacts, runner, store)
         self._users = UserRequests(
             core, contacts, calls, runner=runner, pinger=pinger, published=published, store=store

@@ -38,7 +38,6 @@ class Maintenance:
 
     __slots__ = (
         "_backoff",
-        "_bootstrap",
         "_contacts",
         "_entropy",
         "_local",
@@ -61,8 +60,6 @@ class Maintenance:
         pinger: Pinger,
         runner: QueryRunner,
         store: StoreLink,
-        *,
-        bootstrap: list[SignedPeerRecord],
     ) -> None:
         self._contacts = contacts
         self._pinger = pinger
@@ -72,7 +69,6 @@ class Maintenance:
         self._local = core.local
         self._settings = core.settings
         self._entropy = core.entropy
-        self._bootstrap = [r for r in bootstrap if r.node_id != core.local.node_id and r.endpoint is not None]
         self._run = 0
         self._searching = False
         self._searched = 0
@@ -199,7 +195,7 @@ class Maintenance:
         if self._searching:
             return
         self._searching = True
-        absent = [r for r in self._bootstrap if not self._is_alive(r)]
+        absent = [r for r in self._contacts.bootstrap if not self._is_alive(r)]
         self._entropy.shuffle(absent)
         for record in absent[: self._settings.max_checks]:
             self._pinger.ping(record, now, self._on_bootstrap)

@@ -41,6 +41,31 @@ def test_a_network_forms_from_one_bootstrap_node(swarm: Any) -> None:
         assert len(peer.machine.table) >= 20
 
 
+def test_who_asks_right_after_the_start_is_answered_from_the_network(swarm: Any) -> None:
+    """Before the bootstrap nodes have said that they are there, a lookup asks them itself: that nothing is found, or
+    that a key was sent to nobody, is never said because the table is empty."""
+    peers = swarm.grow(25)
+    me = swarm.add([peers[0].record])
+    swarm.tell(
+        me, Lookup(API, 1, swarm.now + 1, KEY), Resolve(API, 2, swarm.now + 1, peers[9].record.node_id)
+    )
+    swarm.tell(me, Publish(API, 3, swarm.now + 1, [KEY], me.record.encoded))
+    swarm.run(1)
+    found = me.answer(1)
+    assert found["complete"]
+    assert found["nodes"] == [swarm.peers[i].record.encoded for i in swarm.closest(KEY, me)]
+    assert me.answer(2) == peers[9].record.encoded
+    assert me.answer(3)["nodes"][0] >= 15
+
+
+def test_the_first_node_of_a_network_is_answered_at_once(swarm: Any) -> None:
+    """It has nobody to ask, not even itself, should it be among its bootstrap nodes."""
+    record = swarm.signer.record()
+    me = swarm.add([record], record=record)
+    swarm.tell(me, Lookup(API, 1, swarm.now + 1, KEY))
+    assert me.answer(1) == {"nodes": [], "complete": True}
+
+
 def test_lookup_resolve_ping_talk_table(swarm: Any) -> None:
     """Every user request over a network of 25 nodes."""
     peers = swarm.grow(25)
@@ -186,7 +211,7 @@ def test_too_many_queries_are_refused(swarm: Any) -> None:
     """Above the bound a user is answered `busy` at once; those at work go on, and calls stay within theirs."""
     settings = RoutingSettings(max_queries=5, max_calls=30)
     me = swarm.add([swarm.signer.record() for _ in range(30)], settings)
-    for record in me.machine._maintenance._bootstrap:
+    for record in me.machine._contacts.bootstrap:
         me.machine.table.answered(record, 0.1, swarm.now)
     for number in range(1, 9):
         swarm.tell(me, Lookup(API, number, swarm.now + 1, bytes([number]) * 32))

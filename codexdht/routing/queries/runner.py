@@ -93,7 +93,8 @@ class QueryRunner:
         prompt: bool = False,
     ) -> Lookup:
         """Return a lookup (or a kind of one) that starts from the table's nodes nearest to target; from those that have
-        not answered us, or are failing, only where there are too few others.
+        not answered us, or are failing, only where there are too few others. Where nobody has answered yet, it starts
+        from the bootstrap nodes, too: who asks right after the start is not told that nothing is there.
 
         prompt: somebody waits for all of the closest, so more are asked at once, and sent PINGs where that is enough.
         """
@@ -101,6 +102,8 @@ class QueryRunner:
         lookup = kind(target, self._contacts.own_id, self._shape(width, prompt), self._contacts.appraise)
         table = self._contacts.table
         start = table.closest(target, width)
+        if not start:
+            lookup.add(self._contacts.bootstrap)
         if len(start) < width:
             start += table.nearest(target, width)
         lookup.add(entry.record for entry in start)
