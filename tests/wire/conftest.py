@@ -13,9 +13,10 @@ from codexdht.messages.discv5 import Kind, encode_ping
 from codexdht.messages.internal import Actor, Call, ClockSet, Message, Open
 from codexdht.records import Endpoint, multiaddress_of_endpoint
 from codexdht.records.multiaddress import address_text
-from codexdht.wire.crypto import Crypto
+from codexdht.wire.crypto import Crypto, StandardCrypto
 from codexdht.wire.local import LocalState
 from codexdht.wire.machine import WireMachine
+from codexdht.wire.packet import encode_header, encode_packet
 from codexdht.wire.settings import WireSettings
 
 UNIX = 1_700_000_000.0
@@ -37,6 +38,18 @@ class WireNode:
     @property
     def counters(self) -> dict[str, int]:
         return self.machine.counters
+
+    def stranger(self, source: bytes, size: int = 20) -> bytes:
+        """Return an ordinary packet to this node from an id that has no session."""
+        header = encode_header(0, b"n" * 12, source)
+        return encode_packet(StandardCrypto().mask(self.node_id), b"i" * 16, header, b"r" * size)
+
+    def feed(self, data: bytes, address: Endpoint, now: float) -> list[int]:
+        """Give the node a datagram; return the sizes of what it answers."""
+        self.machine.receive_datagram(data, address, now)
+        sizes = [len(data) for data, _ in self.machine.datagrams]
+        self.machine.datagrams.clear()
+        return sizes
 
     def take(self, kind: type[Any]) -> list[Any]:
         """Return the messages of one kind said since the last time, and forget all."""
