@@ -141,7 +141,7 @@ class LoadTable:
         """Return a row of the table, or one with the reason in "error" when it could not run."""
         try:
             self._round(name, ROWS[name].requests // 10)
-            costs = [self._round_after_e(name) for _ in range(self._rounds)]
+            costs = [self._round(name, ROWS[name].requests) for _ in range(self._rounds)]
         except RowError as error:
             self._say(f"{name}: could not run: {error}")
             return {"name": name, "about": ROWS[name].about, "error": str(error)}
@@ -149,11 +149,8 @@ class LoadTable:
         self._say(f"{name}: {row['cpu_us']:.1f} us, {row['rate_per_s']:.0f} answered/s, {row['lost']} lost")
         return row
 
-    def _round_after_e(self, name: str) -> Cost:
-        self.e_seconds.append(measure_e(rounds=1))
-        return self._round(name, ROWS[name].requests)
-
     def _round(self, name: str, requests: int) -> Cost:
+        self.e_seconds.append(measure_e(rounds=1))
         before = self._stored() if ROWS[name].stores else 0
         cost = self._generator.run(Order(name, requests), self._pids)
         if ROWS[name].stores:
@@ -215,14 +212,14 @@ def measure_load(names: list[str], rounds: int, wires: int, say: Say) -> dict[st
         stolen, started = stolen_seconds(), time.monotonic()
         rows = [table.measure(name) for name in names]
         stolen_share = (stolen_seconds() - stolen) / (time.monotonic() - started) / (os.cpu_count() or 1)
-    e = median(table.e_seconds or [measure_e()]) * _MICRO
+    e = median(table.e_seconds) * _MICRO
     for row in rows:
         if "error" not in row:
             row["cpu_e"] = row["cpu_us"] / e
             row["cpu_e_of"] = {process: us / e for process, us in row["cpu_us_of"].items()}
     return {
         "e_us": e,
-        "e_us_all": [s * _MICRO for s in table.e_seconds] or [e],
+        "e_us_all": [s * _MICRO for s in table.e_seconds],
         "stolen_share": stolen_share,
         "settings": SETTINGS_NOTE + (f"; {wires} wire processes" if wires > 1 else ""),
         "rows": rows,
