@@ -244,7 +244,7 @@ class UserRequests:
                     request, "invalid_record", "the record has no UDP address that this node can send to"
                 )
             elif not self._calls.room:
-                self._fail(request, "busy", "too many requests to peers are in flight")
+                self._fail(request, *_REFUSALS["busy"])
             else:
                 self._expect(request)
                 then(record, at)

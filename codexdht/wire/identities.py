@@ -6,8 +6,9 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from codexdht.records import SignedPeerRecord
+from codexdht.wire.packet import ID_SIZE, IV_SIZE, MAX_SENT, STATIC_SIZE, TAG_SIZE
 
-_LARGEST_KEPT: Final = 1280 - 16 - 23 - 34 - 72 - 37 - 16
+_LARGEST_KEPT: Final = MAX_SENT - IV_SIZE - STATIC_SIZE - (ID_SIZE + 2) - 72 - 37 - TAG_SIZE
 """Bytes of a record that a handshake packet has room for; usual ones have 170 to 190."""
 
 
