@@ -125,6 +125,13 @@ class Net:
         while self.step():
             pass
 
+    def delay(self, node: WireNode, seconds: float) -> None:
+        """Let time pass while what a node has sent is still under way."""
+        held = node.machine.datagrams[:]
+        node.machine.datagrams.clear()
+        self.wait(seconds)
+        node.machine.datagrams.extend(held)
+
     def wait(self, seconds: float) -> None:
         """Let time pass, stopping at every deadline of a node."""
         end = self.now + seconds
