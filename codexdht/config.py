@@ -33,6 +33,8 @@ from codexdht.wire.settings import WireSettings
 FILE_VARIABLE: Final = "CODEXDHT_CONFIG"
 PROCESSES_VARIABLE: Final = "CODEXDHT_WIRE__PROCESSES"
 """supervisord reads this one by itself: it starts as many wire processes."""
+RUN_DIR: Final = "run"
+"""The run directory in the data directory, where no other is configured."""
 _PREFIX: Final = "CODEXDHT_"
 _LONGEST_SHOWN: Final = 200
 _NOT_SETTINGS: Final = frozenset(
@@ -140,7 +142,9 @@ class Config:
         for endpoint in self.api.endpoints:
             self._check_endpoint(endpoint)
         self.data_dir = self._path("node.data_dir", self.node.data_dir).absolute()
-        self.run_dir = self._path("node.run_dir", self.node.run_dir or str(self.data_dir / "run")).absolute()
+        self.run_dir = self._path(
+            "node.run_dir", self.node.run_dir or str(self.data_dir / RUN_DIR)
+        ).absolute()
         self.key_file = self._path("node.key_file", self.node.key_file or str(self.data_dir / "key"))
         self.log_dir = self._path("log.directory", self.log.directory) if self.log.directory else None
 

@@ -14,11 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
+from codexdht.config import RUN_DIR
 from codexdht.errors import StartupError
 
 SUPERVISOR_VARIABLE: Final = "CODEXDHT_SUPERVISOR_PID"
-RUN_DIR: Final = "run"
-"""The run directory in the data directory, where no other is configured."""
 DYING_SECONDS: Final = 5.0
 """The actors of a supervisord that was killed notice within a second, and then stop in order."""
 _LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes
