@@ -41,7 +41,8 @@ from codexdht.messages.internal import (
     PeerSeen,
     Stats,
 )
-from codexdht.records import Endpoint, RecordCache, SignedPeerRecord
+from codexdht.records import Endpoint, RecordCache
+from codexdht.wire.identities import Identities
 from codexdht.wire.local import LocalState
 from codexdht.wire.presence import Presence
 from codexdht.wire.settings import WireSettings
@@ -101,7 +102,7 @@ class FastWire(Presence):
         self._heads = [bytes((flag,)) + self.node_id for flag in range(4)]
         self._records = records
         self._sessions: dict[_Peer, bool] = {}
-        self._known: dict[bytes, SignedPeerRecord] = {}
+        self._identities = Identities(settings.identities)
         self._pending: dict[bytes, _Pending] = {}
         self._waiting: dict[_Peer, list[_Pending]] = {}
         self._deadlines: list[tuple[float, int, _Pending]] = []
@@ -233,9 +234,8 @@ class FastWire(Presence):
             self.counters[f"bad datagram: {error}"] += 1
 
     def _challenge(self, source: bytes, nonce: bytes, address: Endpoint) -> None:
-        known = self._known.get(source)
-        seq = 0 if known is None else known.seq
-        self._send(_WHOAREYOU, nonce + seq.to_bytes(8, "big"), address)
+        seq = self._identities.seq(source).to_bytes(8, "big")
+        self._send(_WHOAREYOU, nonce + seq, address)
 
     def _handshake(self, peer: _Peer, rest: bytes, now: float) -> None:
         size = int.from_bytes(rest[:2], "big")
@@ -244,7 +244,7 @@ class FastWire(Presence):
             record = self._records.decode(encoded)
             if record.node_id != peer[0]:
                 raise DecodeError("foreign record")
-            self._known[record.node_id] = record
+            self._identities.learn(record)
         self.counters["handshakes_accepted"] += 1
         self._make_session(peer, bool(message[0]))
         self._seen(peer)
@@ -253,8 +253,7 @@ class FastWire(Presence):
 
     def _seen(self, peer: _Peer) -> None:
         node_id, (host, port) = peer
-        known = self._known.get(node_id)
-        record = b"" if known is None else known.encoded
+        record = self._identities.record(node_id)
         self.outbox.send(Actor.ROUTING, PeerSeen(node_id, host, port, record, self._sessions[peer]))
 
     def _ordinary(self, peer: _Peer, message: bytes, now: float) -> None:
