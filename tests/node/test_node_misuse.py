@@ -75,6 +75,7 @@ def test_closing_a_dead_node_leaves_its_successor_alone(folder: Path, nodes: Exi
     """After its supervisord was killed another node may run on the data directory by the time it is closed."""
     dead = make(nodes, folder)
     os.kill(dead.supervisor_pid, signal.SIGKILL)
+    os.waitid(os.P_PID, dead.supervisor_pid, os.WEXITED | os.WNOWAIT)
     successor = make(nodes, folder)
     dead.close_wait()
     assert len(holders(folder / "run")) == 4
