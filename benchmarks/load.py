@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from benchmarks.echo import measure_e
 from benchmarks.generator import Order, Round, serve
-from benchmarks.processes import CpuMeter, StealMeter, node_processes
+from benchmarks.processes import CpuMeter, node_processes
 from benchmarks.responders import Responders
+from benchmarks.rounds import StealMeter, Taken, least_disturbed, run_rounds
 from benchmarks.rows import ROWS, RowError
 from codexdht.node import Node, new_protocol
 
@@ -28,22 +29,17 @@ _SETTLE: Final = 0.2
 _ROUND_SECONDS: Final = 60.0
 _SATURATED: Final = 0.93
 """A process that runs for more than this share of a round is what limits it."""
-_QUIET: Final = 0.02
-"""A round in which the host of a virtual machine gave more than this share of the cores to others is disturbed: where
-it gives 5 %, a PING costs an eighth more than where it gives 1 %."""
 _MICRO: Final = 1e6
 
 Say = Callable[[str], None]
 
 
 class Cost(NamedTuple):
-    """What a round cost: CPU seconds of each process of the node; and how it was with the machine: E in seconds, right
-    before the round, and the share of the cores that the host gave to others."""
+    """What a round cost: CPU seconds of each process of the node, and E right before the round, in seconds."""
 
     round: Round
     cpu: dict[str, float]
     e: float = 0.0
-    stolen: float = 0.0
 
 
 class Generator:
@@ -132,8 +128,7 @@ def _free_port() -> int:
 
 class LoadTable:
     """Measures rows, one after the other, on one node. E is measured before every round, and a disturbed round is
-    repeated: a shared machine changes from one second to the next. Up to as many more are run as were asked for, and
-    those count in which the host took least, whatever their figures are."""
+    repeated (`benchmarks.rounds`): a shared machine changes from one second to the next."""
 
     def __init__(self, node: Node, rounds: int, say: Say) -> None:
         self._node = node
@@ -146,22 +141,15 @@ class LoadTable:
         """Return a row of the table, or one with the reason in "error" when it could not run."""
         try:
             self._round(name, ROWS[name].requests // 10)
-            costs = self._costs(name)
+            taken = run_rounds(lambda: self._round(name, ROWS[name].requests), self._rounds)
         except RowError as error:
             self._say(f"{name}: could not run: {error}")
             return {"name": name, "about": ROWS[name].about, "error": str(error)}
-        row = _row(name, costs, least_disturbed(costs, self._rounds))
+        row = _row(name, taken, least_disturbed(taken, self._rounds))
         self._say(f"{name}: {row['cpu_us']:.1f} us, {row['rate_per_s']:.0f} answered/s, {row['lost']} lost")
         return row
 
-    def _costs(self, name: str) -> list[Cost]:
-        costs: list[Cost] = []
-        while not enough(costs, self._rounds):
-            costs.append(self._round(name, ROWS[name].requests))
-        return costs
-
     def _round(self, name: str, requests: int) -> Cost:
-        steal = StealMeter()
         e = measure_e(rounds=1)
         before = self._stored() if ROWS[name].stores else 0
         cost = self._generator.run(Order(name, requests), self._pids)
@@ -170,7 +158,7 @@ class LoadTable:
             cost = cost._replace(round=cost.round._replace(answered=min(stored, cost.round.requests)))
         if not cost.round.answered:
             raise RowError("no request was answered")
-        return cost._replace(e=e, stolen=steal.share())
+        return cost._replace(e=e)
 
     def _stored(self) -> int:
         return int(self._node.client.stats().actors["store"].gauges["records"])
@@ -184,30 +172,21 @@ class LoadTable:
         self._generator.close()
 
 
-def enough(costs: list[Cost], wanted: int) -> bool:
-    """Whether so many undisturbed rounds were run, or twice as many altogether."""
-    return sum(cost.stolen <= _QUIET for cost in costs) >= wanted or len(costs) >= 2 * wanted
-
-
-def least_disturbed(costs: list[Cost], count: int) -> list[Cost]:
-    """Return so many rounds in which the host took least; of equals the first."""
-    return sorted(costs, key=lambda cost: cost.stolen)[:count]
-
-
-def _row(name: str, run: list[Cost], costs: list[Cost]) -> dict[str, Any]:
+def _row(name: str, run: list[Taken[Cost]], counted: list[Taken[Cost]]) -> dict[str, Any]:
     """Return medians over the rounds that count; requests and losses are those of all that were run."""
+    costs = [taken.value for taken in counted]
     rounds = [cost.round for cost in costs]
     processes = {
         process: median(cost.cpu[process] / cost.round.answered for cost in costs) * _MICRO
         for process in costs[0].cpu
     }
-    requests = sum(cost.round.requests for cost in run)
+    requests = sum(taken.value.round.requests for taken in run)
     return {
         "name": name,
         "about": ROWS[name].about,
         "outstanding": ROWS[name].window,
         "requests": requests,
-        "lost": requests - sum(cost.round.answered for cost in run),
+        "lost": requests - sum(taken.value.round.answered for taken in run),
         "rate_per_s": median(round.answered / round.seconds for round in rounds),
         "cpu_us": median(sum(cost.cpu.values()) / cost.round.answered for cost in costs) * _MICRO,
         "cpu_us_of": processes,
@@ -215,8 +194,10 @@ def _row(name: str, run: list[Cost], costs: list[Cost]) -> dict[str, Any]:
         "p99_ms": median(round.p99 for round in rounds) * 1e3,
         "generator_share": median(round.generator_seconds / round.seconds for round in rounds),
         "limit": _limit(costs[len(costs) // 2]),
-        "rounds_left_out": len(run) - len(costs),
-        "rounds": [cost.round._asdict() | {"e_us": cost.e * _MICRO, "stolen": cost.stolen} for cost in costs],
+        "rounds_run": len(run),
+        "rounds": [
+            cost.round._asdict() | {"e_us": cost.e * _MICRO, "stolen": stolen} for cost, stolen in counted
+        ],
     }
 
 

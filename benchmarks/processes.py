@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -39,17 +38,6 @@ def stolen_seconds() -> float:
     """Return the time, over all cores, in which the host of a virtual machine ran something else, so far (steal)."""
     with Path("/proc/stat").open() as stat:
         return int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
-
-
-class StealMeter:
-    """The share of all cores that the host of a virtual machine has given to others since this was made."""
-
-    def __init__(self) -> None:
-        self._stolen, self._started = stolen_seconds(), time.monotonic()
-
-    def share(self) -> float:
-        """Return it, 0 to 1."""
-        return (stolen_seconds() - self._stolen) / (time.monotonic() - self._started) / (os.cpu_count() or 1)
 
 
 def memory(pid: int) -> Memory:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.rounds import left_out
+
 RESULTS: Final = Path(__file__).parent / "results"
 
 TARGETS: Final[dict[str, tuple[float, float]]] = {
@@ -48,27 +50,17 @@ def load_markdown(result: dict[str, Any]) -> str:
     ]
     head = ["request", "outstanding", "requests", "lost", "answered/s", "E", "at most", "us", *processes]
     lines = [_load_line(row, processes) for row in result["rows"]]
-    measured = [row for row in result["rows"] if "error" not in row]
+    run = sum(row.get("rounds_run", 0) for row in result["rows"])
+    stolen = [round["stolen"] for row in result["rows"] for round in row.get("rounds", ())]
     spread = f"{min(result['e_us_all']):.2f} to {max(result['e_us_all']):.2f}"
     return (
         f"# One node under load, loopback\n\nOn {result['machine']}. E = {result['e_us']:.2f} us (median; {spread} "
         f"in this run): server CPU of a blocking UDP echo of 120 bytes. The host of this machine gave "
         f"{result['stolen_share']:.1%} of its cores to others. Node: {result['settings']}. Each figure is the median "
-        f"of {result['round_count']} rounds, those with the least taken by the host"
-        f"{_left_out(measured)}; requests and losses are those of all that were run. CPU is in us a "
-        "request, of all processes and of each. A limit is named where one process was busy all the time.\n\n"
+        f"of {result['round_count']} rounds, those in which the host took least ({left_out(run, stolen)}); requests "
+        "and losses are those of all that were run. CPU is in us a request, of all processes and of each. A limit is "
+        "named where one process was busy all the time.\n\n"
         + table([*head, "p50 ms", "p99 ms", "limit"], lines)
-    )
-
-
-def _left_out(rows: list[dict[str, Any]]) -> str:
-    disturbed = sum(row["rounds_left_out"] for row in rows)
-    if not disturbed:
-        return " (none was left out)"
-    kept = [round["stolen"] for row in rows for round in row["rounds"]]
-    return (
-        f" ({disturbed} of {disturbed + len(kept)} were left out; of those that count it took at most "
-        f"{max(kept):.1%})"
     )
 
 

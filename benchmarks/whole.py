@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmarks.load import Say, endpoint_of_text, running_node
 from benchmarks.peer import Peer, Target
 from benchmarks.processes import memory, node_processes
 from benchmarks.report import table, write_json, write_markdown
+from benchmarks.rounds import Taken, least_disturbed, left_out, run_rounds
 from benchmarks.sockets import connected
 from codexdht.client import AsyncClient
 from codexdht.entropy import SystemEntropy
@@ -32,7 +34,9 @@ TARGETS: Final = (
     "0.3 / 2 ms at p50 / p99; fast calls beside 20 slow lookups 5 ms at p99."
 )
 KEY: Final = bytes(range(32))
-_CALLS: Final = 3000
+_CALLS: Final = 1000
+_ROUNDS: Final = 5
+_MIXED_ROUNDS: Final = 3
 _FAST: Final = 44
 _SLOW: Final = 20
 _MIXED_SECONDS: Final = 8.0
@@ -43,7 +47,7 @@ _IDLE_SECONDS: Final = 5.0
 _MB: Final = 1e6
 
 
-def api_local(node: Node, calls: int = _CALLS) -> dict[str, Any]:
+def api_local(node: Node, calls: int = _CALLS, rounds: int = _ROUNDS) -> dict[str, Any]:
     """One client, one call after the other, of what the node knows itself: its record, and a provider it holds."""
     node.client.add_provider(KEY, timeout=10.0)
     rows: dict[str, Any] = {}
@@ -51,8 +55,13 @@ def api_local(node: Node, calls: int = _CALLS) -> dict[str, Any]:
         ("record", node.client.record),
         ("get_providers_local", lambda: node.client.get_providers_local(KEY)),
     ):
-        rows[name] = _latencies([_timed(call) for _ in range(calls)])
+        taken = run_rounds(partial(_round, call, calls), rounds)
+        rows[name] = _medians(taken, rounds)
     return rows
+
+
+def _round(call: Callable[[], object], calls: int) -> dict[str, float]:
+    return _latencies([_timed(call) for _ in range(calls)])
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -71,10 +80,25 @@ def _latencies(seconds: list[float]) -> dict[str, float]:
     }
 
 
-def api_mixed(node: Node, slow_down: Callable[[float], None]) -> dict[str, Any]:
+def _medians(taken: list[Taken[dict[str, float]]], count: int) -> dict[str, Any]:
+    """Return the median of every figure over the rounds that count, and what became of the others."""
+    counted = least_disturbed(taken, count)
+    row: dict[str, Any] = {name: median(round.value[name] for round in counted) for name in counted[0].value}
+    return row | {"rounds": f"{count} ({left_out(len(taken), [round.stolen for round in counted])})"}
+
+
+def api_mixed(node: Node, slow_down: Callable[[float], None], rounds: int = _MIXED_ROUNDS) -> dict[str, Any]:
     """64 clients: 20 always have a lookup in flight among peers that take 0.4 s to answer, the others call 20 times a
     second."""
     slow_down(_PEER_SECONDS)
+    taken = run_rounds(lambda: _mixed_round(node), rounds)
+    return {
+        name: _medians([Taken(round[name], stolen) for round, stolen in taken], rounds)
+        for name in ("slow lookups", "fast calls")
+    }
+
+
+def _mixed_round(node: Node) -> dict[str, dict[str, float]]:
     context = get_context("spawn")
     slow, fast = ((context.Pipe(), work) for work in (_slow_clients, _fast_clients))
     processes = []

@@ -14,6 +14,7 @@ from benchmarks.generator import Order, Round, quantile
 from benchmarks.load import Generator, running_node
 from benchmarks.processes import CpuMeter, node_processes
 from benchmarks.report import TARGETS, load_markdown
+from benchmarks.rounds import Taken
 from benchmarks.rows import ROWS
 
 ROW: dict[str, Any] = {
@@ -29,7 +30,7 @@ ROW: dict[str, Any] = {
     "p50_ms": 1.0,
     "p99_ms": 2.0,
     "limit": "wire",
-    "rounds_left_out": 0,
+    "rounds_run": 2,
     "rounds": [{"stolen": 0.011}, {"stolen": 0.004}],
 }
 RESULT: dict[str, Any] = {
@@ -63,42 +64,16 @@ def test_the_head_says_what_the_host_took() -> None:
 def test_the_head_says_how_many_rounds_were_left_out() -> None:
     """Nobody takes the quietest rounds for all of them."""
     assert "(none was left out)" in load_markdown(RESULT | {"rows": [ROW]})
-    text = load_markdown(RESULT | {"rows": [ROW | {"rounds_left_out": 3}]})
+    text = load_markdown(RESULT | {"rows": [ROW | {"rounds_run": 5}]})
     assert "(3 of 5 were left out; of those that count it took at most 1.1%)" in text
-
-
-def _cost(stolen: float, answered: int = 100, number: int = 0) -> load.Cost:
-    round = Round(100, answered, 1.0 + number, 0.5, 0.1, 0.2)
-    return load.Cost(round, {"wire": 0.5, "store": 0.1}, 5e-6, stolen)
-
-
-@pytest.mark.parametrize(
-    ("stolen", "enough"),
-    [
-        ([], False),
-        ([0.0, 0.0, 0.0], True),
-        ([0.0, 0.1, 0.0], False),
-        ([0.3, 0.0, 0.1, 0.0, 0.01], True),
-        ([0.3] * 5, False),
-        ([0.3] * 6, True),
-    ],
-)
-def test_disturbed_rounds_are_repeated_so_often_and_no_more(stolen: list[float], enough: bool) -> None:
-    """Three quiet rounds are enough, and so are six of any kind."""
-    assert load.enough([_cost(share) for share in stolen], 3) is enough
-
-
-def test_the_least_disturbed_rounds_count_whatever_their_figures_are() -> None:
-    """The choice is by what the host took alone; of equals, the first are taken."""
-    costs = [_cost(share, number=number) for number, share in enumerate([0.2, 0.0, 0.1, 0.0, 0.1])]
-    assert [cost.round.seconds for cost in load.least_disturbed(costs, 3)] == [2.0, 4.0, 3.0]
 
 
 def test_losses_of_rounds_left_out_are_told() -> None:
     """A round that lost requests is not hidden by leaving it out."""
-    lossy, clean = _cost(0.3, answered=90), _cost(0.0)
-    row = load._row("ping", [lossy, clean], [clean])
-    assert (row["requests"], row["lost"], row["rounds_left_out"], len(row["rounds"])) == (200, 10, 1, 1)
+    cost = load.Cost(Round(100, 100, 1.0, 0.5, 0.1, 0.2), {"wire": 0.5})
+    lossy = cost._replace(round=cost.round._replace(answered=90))
+    row = load._row("ping", [Taken(lossy, 0.3), Taken(cost, 0.0)], [Taken(cost, 0.0)])
+    assert (row["requests"], row["lost"], row["rounds_run"], len(row["rounds"])) == (200, 10, 2, 1)
 
 
 def test_cpu_time_is_read_while_threads_come_and_go() -> None:
@@ -136,7 +111,7 @@ def test_quantiles() -> None:
 )
 def test_the_limit_of_a_round_is_named(wire: float, generator: float, limit: str) -> None:
     """A process that was always busy is the limit, and the load generator only when none of the node's was."""
-    cost = load.Cost(Round(100, 100, 1.0, generator, 0.1, 0.2), {"wire": wire, "store": 0.1}, 5e-6, 0.0)
+    cost = load.Cost(Round(100, 100, 1.0, generator, 0.1, 0.2), {"wire": wire, "store": 0.1})
     assert load._limit(cost) == limit
 
 
