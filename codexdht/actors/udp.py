@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
 import zmq
 
+from codexdht.actors.sending import Sender
 from codexdht.errors import StartupError
 from codexdht.records import Endpoint
 from codexdht.wire.machine import WireMachine
@@ -75,7 +75,7 @@ class UdpPort:
         self._poller = poller
         self._must_bind = must_bind
         self._sockets: list[socket.socket] = []
-        self._by_family: dict[bool, Callable[[bytes, Endpoint], int]] = {}
+        self._sender = Sender(machine.counters)
 
     def drain(self, now: float) -> bool:
         """Give the machine up to 32 datagrams of each socket."""
@@ -101,7 +101,7 @@ class UdpPort:
             write_durably(self._state_file, machine.unsaved_state)
             machine.unsaved_state = None
         if machine.datagrams:
-            self._send(machine.datagrams)
+            self._sender.send(machine.datagrams)
             machine.datagrams.clear()
         if machine.wants_socket != bool(self._sockets):
             self._bind(now) if machine.wants_socket else self._unbind(now)
@@ -109,20 +109,6 @@ class UdpPort:
                 self._sockets
             ):  # else it waits for the first process to bind them
                 self.flush(now)
-
-    def _send(self, datagrams: list[tuple[bytes, Endpoint]]) -> None:
-        by_family = self._by_family
-        for data, address in datagrams:
-            send = by_family.get(":" in address[0])
-            if send is None:
-                self._machine.counters["udp_no_socket"] += 1
-                continue
-            try:
-                send(data, address)
-            except (
-                OSError
-            ):  # full buffer, no route, and whatever else: the datagram is lost, as on any network
-                self._machine.counters["udp_send_error"] += 1
 
     def _bind(self, now: float) -> None:
         try:
@@ -132,7 +118,7 @@ class UdpPort:
             return
         for sock in self._sockets:
             self._poller.register(sock.fileno(), zmq.POLLIN)
-            self._by_family[sock.family == socket.AF_INET6] = sock.sendto
+        self._sender.use(self._sockets)
         if self._sockets:
             self._machine.socket_bound([sock.getsockname()[:2] for sock in self._sockets], now)
 
@@ -149,7 +135,7 @@ class UdpPort:
         for sock in self._sockets:
             self._poller.unregister(sock.fileno())
         self._sockets = []
-        self._by_family.clear()
+        self._sender.use(())
         self._source.release()
 
     def close(self) -> None:
