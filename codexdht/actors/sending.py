@@ -25,29 +25,29 @@ _MOST: Final = 64
 _LONGEST: Final = 65_000
 """Bytes of one call: what fits into a datagram of either IP version, had it to be one."""
 _CANNOT: Final = (errno.EINVAL, errno.EIO, errno.EOPNOTSUPP, errno.EMSGSIZE)
-"""A network card that computes no checksums, a path for smaller packets: these datagrams must leave one by one."""
+"""A path for smaller packets, a network card that computes no checksums: these datagrams must leave one by one."""
 
 
 class Sender:
     """Sends from one socket of each IP version.
 
-    Invariant: `_cutting` holds only sockets of `_sockets`, those whose kernel cuts; one that has refused to is taken
-    out until it is opened anew.
+    Invariant: `_cut_below` holds those of `_sockets` whose kernel cuts, each with the least size of datagrams that was
+    refused since it was opened; those and longer ones leave one by one.
     """
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters
         self._sockets: dict[bool, socket.socket] = {}
-        self._cutting: set[socket.socket] = set()
+        self._cut_below: dict[socket.socket, int] = {}
 
     def use(self, sockets: Sequence[socket.socket]) -> None:
         """Send from these from now on."""
         self._sockets = {sock.family == socket.AF_INET6: sock for sock in sockets}
-        self._cutting = {sock for sock in sockets if _can_cut(sock)}
+        self._cut_below = {sock: _LONGEST for sock in sockets if _can_cut(sock)}
 
     def send(self, datagrams: Sequence[tuple[bytes, Endpoint]]) -> None:
         """Send datagrams, none of them empty. One that cannot leave is counted and lost, as on any network."""
-        if self._cutting and 2 * len({address for _, address in datagrams}) <= len(datagrams):
+        if self._cut_below and 2 * len({address for _, address in datagrams}) <= len(datagrams):
             self._send_groups(datagrams)
             return
         for data, address in datagrams:
@@ -73,14 +73,14 @@ class Sender:
     def _send_group(self, sock: socket.socket, group: list[bytes], address: Endpoint) -> None:
         """Send datagrams of one size, in one call if possible. If it is not, and they leave one by one, it is the
         cutting that is refused here."""
-        refusal = 0
-        if len(group) > 1 and sock in self._cutting:
+        size, refusal = len(group[0]), 0
+        if len(group) > 1 and size < self._cut_below.get(sock, 0):
             refusal = _send_cut(sock, group, address)
             if not refusal:
                 return
         sent = [self._send_one(sock, data, address) for data in group]
         if refusal in _CANNOT and all(sent):
-            self._cutting.discard(sock)
+            self._cut_below[sock] = size
             self._counters["udp_cutting_refused"] += 1
 
     def _send_one(self, sock: socket.socket, data: bytes, address: Endpoint) -> bool:

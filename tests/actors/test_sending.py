@@ -143,19 +143,22 @@ def test_a_kernel_that_cannot_cut_is_never_asked_to(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("refusal", [errno.EIO, errno.EINVAL])
-def test_a_network_card_that_cannot_cut_is_asked_once(setting: Setting, refusal: int) -> None:
-    """Nothing is lost, it is counted, and the socket sends one by one until it is opened anew."""
+def test_a_size_that_was_refused_is_not_tried_again(setting: Setting, refusal: int) -> None:
+    """A path takes only small packets, or a network card cannot cut: nothing is lost, it is counted once, and such
+    datagrams and longer ones leave one by one until the socket is opened anew. Shorter ones are still put together."""
     setting.v4.refusal = refusal
-    sent = datagrams(8)
-    for _ in range(2):
+    for size in (1000, 1000, 1200):
+        sent = datagrams(8, size)
         setting.sender.send([(data, setting.addresses[0]) for data in sent])
-    assert setting.received() == sent * 2
-    assert setting.v4.calls == {"sendmsg": 1, "sendto": 16}
+        assert setting.received() == sent
+    assert setting.v4.calls == {"sendmsg": 1, "sendto": 24}
     assert setting.counters == {"udp_cutting_refused": 1}
     setting.v4.refusal = 0
+    setting.sender.send([(data, setting.addresses[0]) for data in datagrams(8, 999)])
+    assert setting.v4.calls == {"sendmsg": 2, "sendto": 24}
     setting.sender.use([setting.v4])
-    setting.sender.send([(data, setting.addresses[0]) for data in sent])
-    assert setting.v4.calls == {"sendmsg": 2, "sendto": 16}
+    setting.sender.send([(data, setting.addresses[0]) for data in datagrams(8, 1200)])
+    assert setting.v4.calls == {"sendmsg": 3, "sendto": 24}
 
 
 def test_a_full_buffer_does_not_end_the_cutting(setting: Setting) -> None:
