@@ -311,20 +311,23 @@ def split_records(records: list[bytes], limit: int) -> list[bytes]:
     Records keep their order; one too large for a packet of its own is left out, as is what comes after the
     last packet. An empty list makes one empty body. Every body repeats the number of bodies.
     """
-    packets: list[list[bytes]] = [[]]
+    parts: list[bytes] = []
+    packets = [parts]
     room = _RECORDS_ROOM
     for record in records:
-        size = len(record) + 3
-        if size > _RECORDS_ROOM:
-            continue
-        if size > room:
+        size = len(record)
+        if size + 3 > room:
+            if size + 3 > _RECORDS_ROOM:
+                continue
             if len(packets) == limit:
                 break
-            packets.append([])
+            parts = []
+            packets.append(parts)
             room = _RECORDS_ROOM
-        packets[-1].append(record)
-        room -= size
-    return [encode_records(len(packets), packet) for packet in packets]
+        parts += (FIELD_2_HEADS[size], record)
+        room -= size + 3
+    total = _seq_field(len(packets))
+    return [total + b"".join(parts) for parts in packets]
 
 
 @cache
