@@ -35,15 +35,17 @@ class Sender:
     refused since it was opened; those and longer ones leave one by one.
     """
 
-    def __init__(self, counters: Counter[str]) -> None:
+    def __init__(self, counters: Counter[str], *, together: bool = True) -> None:
+        """Unless datagrams may be sent together, every one leaves by itself."""
         self._counters = counters
+        self._together = together
         self._sockets: dict[bool, socket.socket] = {}
         self._cut_below: dict[socket.socket, int] = {}
 
     def use(self, sockets: Sequence[socket.socket]) -> None:
         """Send from these from now on."""
         self._sockets = {sock.family == socket.AF_INET6: sock for sock in sockets}
-        self._cut_below = {sock: _LONGEST for sock in sockets if _can_cut(sock)}
+        self._cut_below = {sock: _LONGEST for sock in sockets if self._together and _can_cut(sock)}
 
     def send(self, datagrams: Sequence[tuple[bytes, Endpoint]]) -> None:
         """Send datagrams, none of them empty. One that cannot leave is counted and lost, as on any network."""

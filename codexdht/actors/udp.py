@@ -68,6 +68,7 @@ class UdpPort:
         poller: zmq.Poller,
         *,
         must_bind: bool,
+        send_together: bool,
     ) -> None:
         self._machine = machine
         self._source = source
@@ -75,7 +76,7 @@ class UdpPort:
         self._poller = poller
         self._must_bind = must_bind
         self._sockets: list[socket.socket] = []
-        self._sender = Sender(machine.counters)
+        self._sender = Sender(machine.counters, together=send_together)
 
     def drain(self, now: float) -> bool:
         """Give the machine up to 32 datagrams of each socket."""

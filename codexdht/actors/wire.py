@@ -39,7 +39,14 @@ def shell(
 
     def attach(reactor: Reactor) -> None:
         source, sharing = _sockets(config, place, reactor)
-        port = UdpPort(machine, source, state_file, reactor.poller, must_bind=config.node.autostart)
+        port = UdpPort(
+            machine,
+            source,
+            state_file,
+            reactor.poller,
+            must_bind=config.node.autostart,
+            send_together=config.wire.send_together,
+        )
         reactor.ports += [port, *sharing]  # in the order in which they are closed
 
     return machine, attach

@@ -29,6 +29,9 @@ class WireSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Tell every peer that this node wants answers, but no place in routing tables."""
     talk_echo: bool = True
     """Answer TALK_REQ of the protocol "echo" with the request itself."""
+    send_together: bool = True
+    """Hand the kernel what leaves for one peer at once, where it can cut that into datagrams (Linux). To be turned off
+    where a network card loses them: peers would miss answers of several packets."""
 
     sessions: Count = 4096
     """Sessions kept; the least recently used leaves."""

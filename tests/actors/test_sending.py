@@ -142,6 +142,16 @@ def test_a_kernel_that_cannot_cut_is_never_asked_to(setting: Setting) -> None:
     assert setting.v4.calls == {"sendto": 8}
 
 
+def test_an_operator_can_have_every_datagram_sent_by_itself(setting: Setting) -> None:
+    """For a network card that loses what it should cut."""
+    sender = Sender(setting.counters, together=False)
+    sender.use([setting.v4])
+    sent = datagrams(8)
+    sender.send([(data, setting.addresses[0]) for data in sent])
+    assert setting.received() == sent
+    assert setting.v4.calls == {"sendto": 8}
+
+
 @pytest.mark.parametrize("refusal", [errno.EIO, errno.EINVAL])
 def test_a_size_that_was_refused_is_not_tried_again(setting: Setting, refusal: int) -> None:
     """A path takes only small packets, or a network card cannot cut: nothing is lost, it is counted once, and such

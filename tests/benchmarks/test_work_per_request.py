@@ -155,6 +155,7 @@ class Bench:
             self._folder / "state",
             wire.poller,
             must_bind=True,
+            send_together=True,
         )
         wire.ports.append(port)
         now = time.monotonic()
