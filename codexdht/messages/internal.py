@@ -1,7 +1,8 @@
 """Every message between actors, defined once.
 
-A message is an immutable tuple; `codec` packs it as a MessagePack array behind the number that its `TAGS` give
-it. Fields hold only what MessagePack carries: integers, floats, bytes, text, booleans, None, lists and maps.
+A message is immutable; `codec` packs it as a MessagePack array behind its tag, a number that is never used again for
+another meaning, and checks the types of its fields when it reads one. Fields hold only what MessagePack carries:
+integers, floats, bytes, text, booleans, None, lists and maps.
 
 Conventions:
 
@@ -17,7 +18,9 @@ Conventions:
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 
 class Actor(IntEnum):
@@ -43,14 +46,18 @@ class Life(IntEnum):
     STARTED = 3
 
 
-class Hello(NamedTuple):
+class _Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What all messages have in common: half the time of a named tuple to make, a fifth to pack and a third to read."""
+
+
+class Hello(_Message, frozen=True, tag=1):
     """A process of this actor has just started and knows nothing. Everyone answers with what it should know:
     each with `NodeLife`, the wire with `LocalRecords`, too. Requests it owed are lost and may be sent again."""
 
     actor: int
 
 
-class NodeLife(NamedTuple):
+class NodeLife(_Message, frozen=True, tag=2):
     """`actor` takes the node to be in this state. The API actor decides the state and tells everybody; an actor in
     state UNKNOWN adopts it from whoever knows."""
 
@@ -58,20 +65,20 @@ class NodeLife(NamedTuple):
     life: int
 
 
-class ClockSet(NamedTuple):
+class ClockSet(_Message, frozen=True, tag=3):
     """From an actor's own shell: at start, and whenever the system clock was stepped. Unix time = `now` + offset."""
 
     unix_offset: float
 
 
-class LocalRecords(NamedTuple):
+class LocalRecords(_Message, frozen=True, tag=4):
     """From the wire to everybody: this node's DHT record, and its provider record (empty when there is none)."""
 
     record: bytes
     provider_record: bytes
 
 
-class Open(NamedTuple):
+class Open(_Message, frozen=True, tag=10):
     """To the wire: bind the UDP socket. Done: the encoded DHT record."""
 
     asker: int
@@ -79,7 +86,7 @@ class Open(NamedTuple):
     deadline: float
 
 
-class Close(NamedTuple):
+class Close(_Message, frozen=True, tag=11):
     """To wire: close the socket; to routing: end maintenance and save the table; to store: flush. Done: None, when
     it is so."""
 
@@ -88,7 +95,7 @@ class Close(NamedTuple):
     deadline: float
 
 
-class UpdateRecord(NamedTuple):
+class UpdateRecord(_Message, frozen=True, tag=12):
     """To the wire: replace the DHT record (`provider` false) or provider record, by `record` unless that is empty,
     else by a newly signed one of `addresses`. Done: the encoded record."""
 
@@ -100,7 +107,7 @@ class UpdateRecord(NamedTuple):
     addresses: list[bytes]
 
 
-class Start(NamedTuple):
+class Start(_Message, frozen=True, tag=13):
     """To routing: bootstrap and begin maintenance. Done: None, at once."""
 
     asker: int
@@ -108,7 +115,7 @@ class Start(NamedTuple):
     deadline: float
 
 
-class Lookup(NamedTuple):
+class Lookup(_Message, frozen=True, tag=14):
     """To routing: find the nodes closest to target. Done: {"nodes": [record], "complete": bool}, nearest first."""
 
     asker: int
@@ -117,7 +124,7 @@ class Lookup(NamedTuple):
     target: bytes
 
 
-class Resolve(NamedTuple):
+class Resolve(_Message, frozen=True, tag=15):
     """To routing: find the DHT record of one node. Done: record or None."""
 
     asker: int
@@ -126,7 +133,7 @@ class Resolve(NamedTuple):
     node_id: bytes
 
 
-class FindProviders(NamedTuple):
+class FindProviders(_Message, frozen=True, tag=16):
     """To routing, which also asks the store: find providers of a key, `limit` distinct ones at most (0: the default).
     Done: {"providers": [record], "complete": bool}."""
 
@@ -137,7 +144,7 @@ class FindProviders(NamedTuple):
     limit: int
 
 
-class Publish(NamedTuple):
+class Publish(_Message, frozen=True, tag=17):
     """To routing: send our record to the nodes closest to each key, and remember to go on doing so. The local
     store is asked by the API actor, not here; by routing when it publishes again. Done: {"nodes": [n per key],
     "complete": bool}."""
@@ -149,7 +156,7 @@ class Publish(NamedTuple):
     record: bytes
 
 
-class Withdraw(NamedTuple):
+class Withdraw(_Message, frozen=True, tag=18):
     """To routing: publish these keys no longer. Done: None. Nodes forget them when their lifetime ends."""
 
     asker: int
@@ -158,7 +165,7 @@ class Withdraw(NamedTuple):
     keys: list[bytes]
 
 
-class PingNode(NamedTuple):
+class PingNode(_Message, frozen=True, tag=19):
     """To routing: ping the node of a record, or of an id that is resolved first (record empty). Done:
     {"seq", "host", "port", "rtt"}: host and port are our own as seen by that node."""
 
@@ -169,7 +176,7 @@ class PingNode(NamedTuple):
     record: bytes
 
 
-class Talk(NamedTuple):
+class Talk(_Message, frozen=True, tag=20):
     """To routing: send a TALK_REQ to a node, named as in PingNode. Done: the response bytes."""
 
     asker: int
@@ -181,7 +188,7 @@ class Talk(NamedTuple):
     payload: bytes
 
 
-class DumpTable(NamedTuple):
+class DumpTable(_Message, frozen=True, tag=21):
     """To routing. Done: [{"record", "bucket", "rtt", "reliability", "last_seen", …}]; times are ages in seconds."""
 
     asker: int
@@ -189,7 +196,7 @@ class DumpTable(NamedTuple):
     deadline: float
 
 
-class Stats(NamedTuple):
+class Stats(_Message, frozen=True, tag=22):
     """To any actor; `process` is the number of the one that is asked where several wire processes run. Done:
     {"counters": {name: int}, "gauges": {name: number}}."""
 
@@ -199,7 +206,7 @@ class Stats(NamedTuple):
     process: int = 0
 
 
-class PutProvider(NamedTuple):
+class PutProvider(_Message, frozen=True, tag=30):
     """To the store: keep our own record under these keys, durably. Done: None, when it is on disk."""
 
     asker: int
@@ -209,7 +216,7 @@ class PutProvider(NamedTuple):
     record: bytes
 
 
-class GetProviders(NamedTuple):
+class GetProviders(_Message, frozen=True, tag=31):
     """To the store: the providers held here, `limit` at most (0: all). Done: [record], freshest first."""
 
     asker: int
@@ -219,7 +226,7 @@ class GetProviders(NamedTuple):
     limit: int
 
 
-class RemoveProviders(NamedTuple):
+class RemoveProviders(_Message, frozen=True, tag=32):
     """To the store: forget every provider record of one peer. Done: {"removed": n}, when it is on disk."""
 
     asker: int
@@ -228,7 +235,7 @@ class RemoveProviders(NamedTuple):
     public_key: bytes
 
 
-class SaveTable(NamedTuple):
+class SaveTable(_Message, frozen=True, tag=33):
     """To the store: keep these entries (maps that routing alone reads) in place of the last ones. Done: None."""
 
     asker: int
@@ -237,7 +244,7 @@ class SaveTable(NamedTuple):
     entries: list[Any]
 
 
-class LoadTable(NamedTuple):
+class LoadTable(_Message, frozen=True, tag=34):
     """To the store: Done: the entries last saved."""
 
     asker: int
@@ -245,7 +252,7 @@ class LoadTable(NamedTuple):
     deadline: float
 
 
-class PutProvided(NamedTuple):
+class PutProvided(_Message, frozen=True, tag=35):
     """To the store: remember until withdrawn that this node provides these keys, and when each was last published:
     items are [key, unix time of the last publication]. `record` is what is published (empty: the default record).
     Done: None, when it is on disk."""
@@ -257,7 +264,7 @@ class PutProvided(NamedTuple):
     record: bytes
 
 
-class DropProvided(NamedTuple):
+class DropProvided(_Message, frozen=True, tag=36):
     """To the store: the keys are withdrawn. Done: None, when it is on disk."""
 
     asker: int
@@ -266,7 +273,7 @@ class DropProvided(NamedTuple):
     keys: list[bytes]
 
 
-class ListProvided(NamedTuple):
+class ListProvided(_Message, frozen=True, tag=37):
     """To the store: what this node provides, in key order from the first key not below `start`, `limit` at most.
     Done: [[key, unix time of the last publication, record], …]; fewer than limit: the end."""
 
@@ -277,14 +284,14 @@ class ListProvided(NamedTuple):
     limit: int
 
 
-class Done(NamedTuple):
+class Done(_Message, frozen=True, tag=5):
     """The answer to a request that succeeded."""
 
     request: int
     value: Any
 
 
-class Failed(NamedTuple):
+class Failed(_Message, frozen=True, tag=6):
     """The answer to a request that failed: a code of the user API and one line for a person."""
 
     request: int
@@ -292,7 +299,7 @@ class Failed(NamedTuple):
     text: str
 
 
-class PeerRequest(NamedTuple):
+class PeerRequest(_Message, frozen=True, tag=50):
     """From the wire: a peer's FIND_NODE or FIND_NODE_FAST to routing, ADD_PROVIDER or GET_PROVIDERS to the store.
     node_id, host, port and request_id together are the ticket that the answer carries back: the wire keeps nothing."""
 
@@ -306,7 +313,7 @@ class PeerRequest(NamedTuple):
     deadline: float
 
 
-class PeerReply(NamedTuple):
+class PeerReply(_Message, frozen=True, tag=51):
     """To the wire: the answer to a PeerRequest, one encoded body a packet. Every body leaves room for the outer
     message in 1280 bytes (`discv5.split_records`)."""
 
@@ -318,7 +325,7 @@ class PeerReply(NamedTuple):
     bodies: list[bytes]
 
 
-class Call(NamedTuple):
+class Call(_Message, frozen=True, tag=52):
     """From routing to the wire: send a request to a peer; a handshake is made first where it is needed. Answers are
     CallAnswers and one CallFailed at most; ADD_PROVIDER has no answer but CallSent."""
 
@@ -332,13 +339,13 @@ class Call(NamedTuple):
     body: bytes
 
 
-class CallSent(NamedTuple):
+class CallSent(_Message, frozen=True, tag=53):
     """The packet of an ADD_PROVIDER call has left."""
 
     call: int
 
 
-class CallAnswer(NamedTuple):
+class CallAnswer(_Message, frozen=True, tag=54):
     """One packet of the answer to a call: rtt is in seconds from the packet that asked, handshake excluded. More may
     follow, for 1 s after each packet, 16 packets in all."""
 
@@ -349,7 +356,7 @@ class CallAnswer(NamedTuple):
     client_mode: bool
 
 
-class CallFailed(NamedTuple):
+class CallFailed(_Message, frozen=True, tag=55):
     """No answer came in time ("timeout"), or the call could not be sent ("busy", "closed", "unreachable",
     "too large")."""
 
@@ -357,7 +364,7 @@ class CallFailed(NamedTuple):
     reason: str
 
 
-class PeerSeen(NamedTuple):
+class PeerSeen(_Message, frozen=True, tag=56):
     """From the wire to routing: a handshake with this peer has succeeded, or its client mode has changed. The record
     is verified; it may have come with an earlier handshake, and be of an older seq than others know. It is empty where
     the wire knows none. Host and port are where the peer's packets come from."""
@@ -369,7 +376,7 @@ class PeerSeen(NamedTuple):
     client_mode: bool
 
 
-class AddressVoted(NamedTuple):
+class AddressVoted(_Message, frozen=True, tag=57):
     """From routing to the wire: a majority of voters sees us at this address."""
 
     host: str

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from codexdht.errors import DecodeError
 from codexdht.messages import internal
-from codexdht.messages.codec import TAGS, decode_batch, encode_batch
+from codexdht.messages.codec import decode_batch, encode_batch
 from codexdht.messages.internal import Message
 
 GOLDEN: list[tuple[Message, str]] = [
@@ -247,8 +247,9 @@ def test_golden_bytes(message: Message, golden: str) -> None:
 
 def test_every_message_is_frozen() -> None:
     """No message is missing above, and every one has a number of its own."""
-    assert {type(m) for m, _ in GOLDEN} == set(TAGS) == set(get_args(Message))
-    assert len(set(TAGS.values())) == len(TAGS)
+    assert {type(m) for m, _ in GOLDEN} == set(get_args(Message))
+    tags = [m.__struct_config__.tag for m, _ in GOLDEN]
+    assert len(set(tags)) == len(tags)
 
 
 def test_batch_keeps_order() -> None:
@@ -266,6 +267,31 @@ values = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [[54, 5, 3, b"body", 0.25]],
+        [[54, 5, 3, b"body", 0.25, True, 1]],
+        [[54, 5, 3, "text", 0.25, True]],
+        [[54, 5, 3, b"body", 0.25, 1]],
+        [[54, 5, None, b"body", 0.25, True]],
+        [[51, bytes(32), "1.2.3.4", 9, b"", 3, [b"a", "b"]]],
+        [[7, 5]],
+        [["54", 5]],
+        [[]],
+        [53, 5],
+        {},
+        7,
+    ],
+    ids=repr,
+)
+def test_what_no_message_looks_like_is_refused(batch: Any) -> None:
+    """A field too few or too many, one of another type, an unknown tag: the whole batch is a DecodeError, as it is of
+    another version or not of ours."""
+    with pytest.raises(DecodeError):
+        decode_batch(msgpack.packb(batch))
+
+
 @given(st.binary(max_size=100) | values.map(msgpack.packb))
 def test_no_bytes_raise_but_decode_error(data: bytes) -> None:
     """Any bytes are a batch or a DecodeError."""
@@ -273,4 +299,4 @@ def test_no_bytes_raise_but_decode_error(data: bytes) -> None:
         decoded: list[Any] = decode_batch(data)
     except DecodeError:
         return
-    assert all(type(m) in TAGS for m in decoded)
+    assert all(type(m) in get_args(Message) for m in decoded)

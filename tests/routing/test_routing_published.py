@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from codexdht.messages.internal import (
     Actor,
@@ -77,11 +78,11 @@ def test_users_hear_of_a_publication_when_it_is_remembered(swarm: Any, answer: D
     swarm._store = lambda peer, message: None
     assert swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 1) is None
     [put] = [message for _, message in me.said if isinstance(message, PutProvided)]
-    swarm.tell(me, answer._replace(request=put.request))
+    swarm.tell(me, replace(answer, request=put.request))
     swarm.run(10)
     replies = [m for actor, m in me.said if actor is API and getattr(m, "request", None) == 1]
     done = Done(1, {"nodes": [0], "complete": True})
-    assert replies == [done if isinstance(answer, Done) else answer._replace(request=1)]
+    assert replies == [done if isinstance(answer, Done) else replace(answer, request=1)]
 
 
 def test_what_is_published_again_is_refreshed_here_too(swarm: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from codexdht.identity import PrivateKey, keccak256
 from codexdht.messages import discv5
@@ -126,7 +127,7 @@ class Driver:
 
     def ask(self, message: Any) -> Done | Failed:
         """Hand in a request of the API actor; return its answer once it is there."""
-        self.machine.handle(message._replace(asker=Actor.API, request=77, deadline=self.now + 60), self.now)
+        self.machine.handle(replace(message, asker=Actor.API, request=77, deadline=self.now + 60), self.now)
         for _ in range(10_000):
             self.machine.tick(self.now)
             answers = self.sent(Actor.API)

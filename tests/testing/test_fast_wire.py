@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from codexdht.entropy import seeded
 from codexdht.identity import PrivateKey
@@ -103,9 +104,9 @@ class Bench:
 
     def note(self, i: int, actor: Actor, message: object) -> None:
         if isinstance(message, PeerRequest):
-            message = message._replace(request_id=b"")
+            message = replace(message, request_id=b"")
         if isinstance(message, CallAnswer):
-            message = message._replace(rtt=round(message.rtt, 9))
+            message = replace(message, rtt=round(message.rtt, 9))
         if isinstance(message, (PeerRequest, CallAnswer, CallSent, CallFailed, PeerSeen, Done)):
             self.log.append((round(self.loop.now, 9), i, actor, message))
 

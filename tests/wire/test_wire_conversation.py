@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind
@@ -295,7 +296,7 @@ def test_change_of_client_mode_is_reported(net: Net) -> None:
     for _ in range(2):
         a.machine._transmitter.seal(session, plaintext)
     net.run()
-    assert b.take(PeerSeen) == [seen._replace(client_mode=True)]
+    assert b.take(PeerSeen) == [replace(seen, client_mode=True)]
 
 
 def test_large_request_behind_a_handshake(net: Net) -> None:
