@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 from codexdht.errors import DecodeError
@@ -106,6 +107,7 @@ class Pinger:
         return record.endpoint == address or address in map(endpoint_of, record.addresses)
 
 
+@lru_cache(maxsize=256)
 def _can_have_seen(voter: str, seen: Endpoint) -> bool:
     """Tell whether a peer at this address can have had a packet of ours from that endpoint: one of the same family, as
     there may be no others to contradict it, and one that anybody can answer to."""
