@@ -86,7 +86,13 @@ def verify(public_key: bytes, digest: bytes, signature: bytes) -> bool:
 
 
 def shared_point(secret: bytes, public_key: bytes) -> bytes:
-    """Return secret times public key, compressed. Raises ValueError when the key is not on the curve."""
+    """Return secret times public key, compressed. Raises ValueError when the key is not on the curve.
+
+    How long this takes depends on the secret alone, so that timing handshakes from afar tells next to nothing; a
+    process of another user that watches this core's caches might learn more. The library's multiplication in constant
+    time (`secp256k1_ecdh`, 9 us more) gives the point to a C function only; one made of Python needs memory that is
+    both writable and executable, which is worse to have in this process.
+    """
     key = _parse(public_key)
     if not lib.secp256k1_ec_pubkey_tweak_mul(_CONTEXT, key, secret):
         raise ValueError("not a private key")
