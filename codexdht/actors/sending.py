@@ -48,7 +48,7 @@ class Sender:
         self._cut_below = {sock: _LONGEST for sock in sockets if self._together and _can_cut(sock)}
 
     def send(self, datagrams: Sequence[tuple[bytes, Endpoint]]) -> None:
-        """Send datagrams, none of them empty. One that cannot leave is counted and lost, as on any network."""
+        """Send datagrams of 1 to 1280 bytes. One that cannot leave is counted and lost, as on any network."""
         if self._cut_below and 2 * len({address for _, address in datagrams}) <= len(datagrams):
             self._send_groups(datagrams)
             return

