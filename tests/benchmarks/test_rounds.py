@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,6 +41,6 @@ def test_what_the_host_took_is_a_share_of_all_cores(monkeypatch: pytest.MonkeyPa
     """Half a second of two cores for two seconds is an eighth."""
     stolen, clock = iter([7.0, 7.5]), iter([100.0, 102.0])
     monkeypatch.setattr(rounds, "stolen_seconds", lambda: next(stolen))
-    monkeypatch.setattr(rounds.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(rounds.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(rounds, "os", SimpleNamespace(cpu_count=lambda: 2))
     assert rounds.StealMeter().share() == 0.125
