@@ -22,6 +22,7 @@ TARGETS: Final[dict[str, tuple[float, float]]] = {
 }
 """E a request at most, and requests a second at least; 0: none is set."""
 
+_LEAST_US: Final = 0.05
 _PROCESSES: Final = ("wire", "wire-1", "routing", "store", "api", "supervisord")
 
 
@@ -58,8 +59,8 @@ def load_markdown(result: dict[str, Any]) -> str:
         f"in this run): server CPU of a blocking UDP echo of 120 bytes. The host of this machine gave "
         f"{result['stolen_share']:.1%} of its cores to others. Node: {result['settings']}. Each figure is the median "
         f"of {result['round_count']} rounds, those in which the host took least ({left_out(run, stolen)}); requests "
-        "and losses are those of all that were run. CPU is in us a request, of all processes and of each. A limit is "
-        "named where one process was busy all the time.\n\n"
+        "and losses are those of all that were run. CPU is in us a request, of all processes and of each, there with E "
+        "in brackets. A limit is named where one process was busy all the time.\n\n"
         + table([*head, "p50 ms", "p99 ms", "limit"], lines)
     )
 
@@ -78,11 +79,17 @@ def _load_line(row: dict[str, Any], processes: list[str]) -> list[str]:
         f"{row['cpu_e']:.1f}",
         f"{target[0]:g}" if target else "",
         f"{row['cpu_us']:.1f}",
-        *(f"{row['cpu_us_of'].get(process, 0.0):.1f}" for process in processes),
+        *(_cost_of(row, process) for process in processes),
         f"{row['p50_ms']:.2f}",
         f"{row['p99_ms']:.2f}",
         row["limit"] or "-",
     ]
+
+
+def _cost_of(row: dict[str, Any], process: str) -> str:
+    """Return what a request costs a process, in us and in E."""
+    us, e = (row[unit].get(process, 0.0) for unit in ("cpu_us_of", "cpu_e_of"))
+    return f"{us:.1f} ({e:.1f})" if us >= _LEAST_US else "0"
 
 
 def plot_load(result: dict[str, Any]) -> str:

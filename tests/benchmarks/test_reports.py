@@ -25,8 +25,9 @@ ROW: dict[str, Any] = {
     "lost": 0,
     "rate_per_s": 5000.0,
     "cpu_us": 20.0,
-    "cpu_us_of": {"wire": 20.0},
+    "cpu_us_of": {"wire": 15.0, "store": 5.0, "api": 0.01},
     "cpu_e": 4.0,
+    "cpu_e_of": {"wire": 3.0, "store": 1.0, "api": 0.002},
     "p50_ms": 1.0,
     "p99_ms": 2.0,
     "limit": "wire",
@@ -54,6 +55,11 @@ def test_a_row_that_could_not_run_says_why() -> None:
     """The reason stands where the figures would."""
     text = load_markdown(RESULT | {"rows": [{"name": "ping", "about": "PING", "error": "no answer"}]})
     assert "could not run: no answer" in text
+
+
+def test_every_process_is_told_in_both_units() -> None:
+    """Whoever compares machines needs E of each process, too; one that does nothing for a request is 0."""
+    assert "| 4.0 | 3.5 | 20.0 | 15.0 (3.0) | 5.0 (1.0) | 0 |" in load_markdown(RESULT | {"rows": [ROW]})
 
 
 def test_the_head_says_what_the_host_took() -> None:
