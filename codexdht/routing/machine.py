@@ -108,9 +108,10 @@ class RoutingMachine:
             handler(message, now)
 
     def tick(self, now: float) -> None:
-        """Do what is due."""
-        self._timers.run(now)
+        """Go on with the queries that were told something, and do what is due."""
         self._calls.sweep(now)
+        self._runner.tick(now)
+        self._timers.run(now)
 
     def deadline(self) -> float | None:
         """Return when something is due next."""

@@ -145,6 +145,7 @@ class Swarm:
     def tell(self, peer: Peer, *messages: Message) -> None:
         for message in messages:
             peer.machine.handle(message, self.now)
+        peer.machine.tick(self.now)
         self._drain(peer)
 
     def ask(self, peer: Peer, message: Message, seconds: float = 3.0) -> Any:

@@ -61,9 +61,23 @@ class _Context:
 
 
 class QueryRunner:
-    """The queries at work, `max_queries` of users at most; it listens to their calls."""
+    """The queries at work, `max_queries` of users at most; it listens to their calls.
 
-    __slots__ = ("_calls", "_contacts", "_local", "_pinger", "_runs", "_settings", "_timers", "last_lookup")
+    `_heard` holds the runs whose query was told something since the last `tick`. They are asked what to do next once a
+    turn, not once a packet: an answer has up to five packets, and a busy node takes several answers a turn.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_contacts",
+        "_heard",
+        "_local",
+        "_pinger",
+        "_runs",
+        "_settings",
+        "_timers",
+        "last_lookup",
+    )
 
     def __init__(self, core: Core, contacts: Contacts, calls: Calls, pinger: Pinger) -> None:
         self._contacts = contacts
@@ -73,6 +87,7 @@ class QueryRunner:
         self._timers = core.timers
         self._settings = core.settings
         self._runs: dict[int, _Run] = {}
+        self._heard: dict[int, _Run] = {}
         self.last_lookup: float | None = None
 
     def __len__(self) -> int:
@@ -135,6 +150,13 @@ class QueryRunner:
             self._timers.at(limit, lambda at: self._stop(run, at))
         self._pump(run, now)
 
+    def tick(self, now: float) -> None:
+        """Go on with the queries that have been told something."""
+        while self._heard:
+            heard, self._heard = self._heard, {}
+            for run in heard.values():
+                self._pump(run, now)
+
     def stop_all(self, now: float) -> None:
         """End every query with what it has."""
         for run in list(self._runs.values()):
@@ -158,13 +180,13 @@ class QueryRunner:
             query.on_records(context.ask, self._records(context, body, now), now)
         if last:
             query.on_answer(context.ask, now)
-        self._pump(context.run, now)
+        self._heard[id(context.run)] = context.run
 
     def call_failed(self, call: PendingCall, _reason: str, now: float) -> None:
         """Tell a query that no answer will come."""
         context: _Context = call.context
         context.run.query.on_timeout(context.ask, now)
-        self._pump(context.run, now)
+        self._heard[id(context.run)] = context.run
 
     # Inside -------------------------------------------------------------------------------------------------------
 
@@ -220,7 +242,7 @@ class QueryRunner:
             nodes = context.check.take(body, contacts.records, contacts.counters)
             contacts.learn(nodes, now)
             return nodes
-        if context.run.stopped:
+        if context.run.stopped or context.run.query.done:
             return []
         if len(body) > context.left:
             contacts.counters["providers_too_many"] += len(body) - context.left
