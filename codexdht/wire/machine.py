@@ -41,7 +41,7 @@ from codexdht.records import Endpoint, RecordCache
 from codexdht.wire.caller import Caller
 from codexdht.wire.challenges import Challenges
 from codexdht.wire.crypto import Crypto, StandardCrypto
-from codexdht.wire.handshake import Initiator, Recipient
+from codexdht.wire.handshake import Accepted, Initiator, Recipient
 from codexdht.wire.identities import Identities
 from codexdht.wire.limits import Limits
 from codexdht.wire.local import LocalState
@@ -145,8 +145,9 @@ class WireMachine(Presence):
                 self._unreadable(header[23:], nonce, address, now)
                 return
             plaintext = rest
-        if session.previous is not None:
-            session.prove(now)
+        else:
+            if session.previous is not None:
+                session.prove(now)
         self._read(session, plaintext, now)
 
     def _receive_rare(self, data: bytes, begun: bytes, address: Endpoint, now: float) -> None:
@@ -156,8 +157,7 @@ class WireMachine(Presence):
             if packet.flag == WHOAREYOU:
                 self._caller.whoareyou(packet, address, now)
             elif packet.flag != ORDINARY:
-                session, plaintext = self._recipient.accept(packet, address, now)
-                self._accepted(session, plaintext, now)
+                self._accepted(self._recipient.accept(packet, address, now), now)
         except DecodeError as error:
             self._bad(_counter(error), address, now)
 
@@ -169,15 +169,16 @@ class WireMachine(Presence):
         """Ask the sender of a packet that no session reads who it is. Its first such packet is how a handshake begins;
         only those that follow count against it."""
         peer = (source, address)
-        if self._challenges.is_open(peer, now):
+        if self._challenges.note_unreadable(peer, now):
             self._limits.bad(address, now)
         if self._limits.may_challenge(address, now):
             self._challenges.send(peer, nonce, self._identities.seq(source), now)
 
-    def _accepted(self, session: Session, plaintext: bytes, now: float) -> None:
+    def _accepted(self, accepted: Accepted, now: float) -> None:
         """A peer's handshake has succeeded; its message comes with it."""
+        session, plaintext, unreadable = accepted
         self.counters["handshakes_accepted"] += 1
-        self._limits.good(session.address, now)
+        self._limits.forgive(session.address, unreadable, now)
         try:
             message = decode_outer(plaintext)
         except DecodeError as error:
@@ -223,7 +224,7 @@ class WireMachine(Presence):
         """Answer a PING. Its body and the PONG's are the same from one to the next, and kept in the session."""
         if body != session.ping:
             decode_ping(body)
-            session.ping = body if len(body) <= _USUAL_PING else b""
+            session.ping = body if len(body) <= _USUAL_PING else None
         if not session.pong:
             host, port = session.address
             session.pong = encode_pong(Pong(self._local.record.seq, host, port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
@@ -15,18 +16,28 @@ PeerKey = tuple[bytes, Endpoint]
 _PROVEN_AFTER = 1.0
 
 
+class _Pair(NamedTuple):
+    """The ciphers of one handshake, and how many packets were sealed with the second."""
+
+    opener: Aead
+    sealer: Aead
+    sent: int
+
+
 class Session:
     """Keys and ciphers shared with one peer, kept because making them costs more than using them.
 
-    Invariants. `sent` counts the packets sealed with `sealer`; each nonce starts with it, so none repeats. `opener`
-    read the last packet that was read, or is new; `previous` is the other receive key that the peer may still use, when
-    two handshakes cross or a packet of before the handshake is under way. It goes when `opener` has read a packet a
-    second or more after it came first.
+    Invariants. `sent` counts the packets sealed with `sealer`; each nonce starts with it, so none repeats. `previous` are
+    the ciphers of the handshake before, which the peer may still use: two handshakes cross, a packet of before the
+    handshake is under way, or our handshake was lost and the peer has never heard of it. `heard` tells whether `opener` has
+    read an ordinary packet since `since`. If it has, a second or more after that, `previous` goes. If it has not, but
+    `previous` reads one then, the two change places: what this node sends would not be read otherwise.
     """
 
     __slots__ = (
         "address",
         "client_mode",
+        "heard",
         "mask",
         "node_id",
         "opener",
@@ -45,11 +56,12 @@ class Session:
         self.mask = mask
         self.sealer = sealer
         self.opener = opener
-        self.previous: Aead | None = None
+        self.previous: _Pair | None = None
         self.since = now
+        self.heard = False
         self.sent = 0
         self.client_mode = False
-        self.ping = b""
+        self.ping: bytes | None = None
         """Body of the last PING that decoded: the same body need not be decoded again."""
         self.pong = b""
         """Body of the PONG to this address, or empty when it must be made anew."""
@@ -59,15 +71,18 @@ class Session:
         if self.previous is None:
             return None
         try:
-            plaintext = self.previous.decrypt(nonce, message, bound)
+            plaintext = self.previous.opener.decrypt(nonce, message, bound)
         except InvalidTag:
             return None
-        self.opener, self.previous = self.previous, self.opener
-        self.since = now
+        if not self.heard and now >= self.since + _PROVEN_AFTER:
+            current = _Pair(self.opener, self.sealer, self.sent)
+            (self.opener, self.sealer, self.sent), self.previous = self.previous, current
+            self.since = now
         return plaintext
 
     def prove(self, now: float) -> None:
         """`opener` has read a packet: forget `previous` when it is time."""
+        self.heard = True
         if now >= self.since + _PROVEN_AFTER:
             self.previous = None
 
@@ -93,11 +108,11 @@ class Sessions:
         return session
 
     def add(self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float) -> Session:
-        """Return a new session in place of the one with this peer; its receive key becomes the previous one."""
+        """Return a new session in place of the one with this peer, whose ciphers become the previous ones."""
         session = Session(peer, mask, sealer, opener, now)
         old = self._sessions.get(peer)
         if old is not None:
-            session.previous = old.opener
+            session.previous = _Pair(old.opener, old.sealer, old.sent)
             session.client_mode = old.client_mode
         else:
             self._make_room()

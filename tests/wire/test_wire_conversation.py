@@ -133,6 +133,47 @@ def test_crossing_handshakes(net: Net) -> None:
     assert a.counters["handshakes_accepted"] + b.counters["handshakes_accepted"] == handshakes
 
 
+def test_a_lost_handshake_of_ours_does_not_make_us_unreadable(net: Net) -> None:
+    """The peer goes on with the session that it knows, and gets its answers in it after a second at the latest."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.step()
+    net.step()
+    net.call(b, a)
+    net.lose = lambda data, source, _: source == b.address and len(data) > 250
+    net.wait(2.0)
+    net.lose = lambda *_: False
+    a.take(CallAnswer)
+    assert b.counters["handshakes_initiated"] == 1
+    assert a.counters["handshakes_accepted"] == 0
+    for _ in range(3):
+        net.call(a, b)
+        net.run()
+    assert len(a.take(CallAnswer)) == 3
+    assert b.counters["whoareyou_unexpected"] == 0
+
+
+def test_an_old_packet_sent_again_does_not_bring_back_its_session(net: Net) -> None:
+    """A second after a handshake, a recorded packet of the session before is read, but answered in the new one."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.run()
+    net.call(a, b)
+    net.step()
+    recorded = net.log[-1][2]
+    net.run()
+    a.machine._sessions.drop((b.node_id, b.address))
+    for _ in range(2):
+        net.call(a, b)
+        net.run()
+    net.now += 1.5
+    b.feed(recorded, a.address, net.now)
+    net.call(a, b)
+    net.run()
+    assert len(a.take(CallAnswer)) == 5
+    assert a.counters["undecryptable"] == 0
+
+
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_loss_during_the_handshake(net: Net, lost: int) -> None:
     """Whichever of the handshake's packets is lost, the request fails in 1 s and the next one succeeds."""
@@ -368,6 +409,20 @@ def test_session_is_renewed_before_the_counter_ends(net: Net) -> None:
     assert len(a.take(CallAnswer)) == 10
     assert b.counters["handshakes_accepted"] == 3
     assert all(s.sent < 8 for s in a.machine._sessions._sessions.values())
+
+
+def test_an_answer_may_outlast_the_last_key(net: Net) -> None:
+    """An answer of many packets at the end of the largest count leaves whole: the counter has room for it."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b, Kind.FIND_NODE, discv5.encode_find_node([0]))
+    net.run()
+    [request] = b.take(PeerRequest)
+    session = b.machine._sessions.get((a.node_id, a.address))
+    session.sent = b.machine._settings.session_packets - 1
+    b.machine.handle(reply(request, Kind.NODES, [discv5.encode_records(16, [])] * 16), net.now)
+    net.run()
+    assert len(a.take(CallAnswer)) == 16
+    assert b.machine._sessions.get((a.node_id, a.address)) is None
 
 
 def test_plain_crypto_behaves_alike(net: Net) -> None:
