@@ -22,9 +22,10 @@ _MAX_ATTEMPTS = 3
 
 class Challenge:
     """One WHOAREYOU. `data` is its iv and unmasked header, `mask` that of packets to its peer; `resends` and `attempts`
-    count how often it was sent again, and how many handshakes that answer it have failed."""
+    count how often it was sent again, and how many handshakes that answer it have failed; `unreadable` the packets of its
+    peer that could not be read since."""
 
-    __slots__ = ("attempts", "data", "expires", "mask", "packet", "resends")
+    __slots__ = ("attempts", "data", "expires", "mask", "packet", "resends", "unreadable")
 
     def __init__(self, data: bytes, mask: Mask, packet: bytes, expires: float) -> None:
         self.data = data
@@ -33,6 +34,7 @@ class Challenge:
         self.expires = expires
         self.resends = 0
         self.attempts = 0
+        self.unreadable = 0
 
 
 class Challenges:
@@ -48,10 +50,13 @@ class Challenges:
     def __len__(self) -> int:
         return len(self._open)
 
-    def is_open(self, peer: PeerKey, now: float) -> bool:
-        """Tell whether a handshake of this peer would find its challenge."""
-        challenge = self._open.get(peer)
-        return challenge is not None and challenge.expires > now
+    def note_unreadable(self, peer: PeerKey, now: float) -> bool:
+        """A packet of this peer could not be read; tell whether it has been asked who it is before."""
+        challenge = self.get(peer, now)
+        if challenge is None:
+            return False
+        challenge.unreadable += 1
+        return True
 
     def send(self, peer: PeerKey, nonce: bytes, record_seq: int, now: float) -> None:
         """Challenge a peer whose packet of this nonce could not be read; its open challenge is sent again."""
@@ -90,7 +95,8 @@ class Challenges:
 
     def get(self, peer: PeerKey, now: float) -> Challenge | None:
         """Return the open challenge of a peer."""
-        return self._open[peer] if self.is_open(peer, now) else None
+        challenge = self._open.get(peer)
+        return challenge if challenge is not None and challenge.expires > now else None
 
     def use(self, peer: PeerKey) -> None:
         """A handshake has answered the challenge: it is gone."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cryptography.exceptions import InvalidTag
 
 from codexdht.errors import DecodeError
@@ -42,6 +44,15 @@ class Initiator:
         return self._sessions.add(peer, crypto.mask(peer[0]), sealer, opener, now), authdata
 
 
+class Accepted(NamedTuple):
+    """What a handshake of a peer brings: the session, the decrypted message in the packet, and how many unreadable packets
+    came between challenge and handshake."""
+
+    session: Session
+    plaintext: bytes
+    unreadable: int
+
+
 class Recipient:
     """Checks handshakes of peers against the challenges that they answer."""
 
@@ -60,8 +71,8 @@ class Recipient:
         self._records = records
         self._transmitter = transmitter
 
-    def accept(self, packet: Packet, address: Endpoint, now: float) -> tuple[Session, bytes]:
-        """Return the session that a handshake packet opens, and its decrypted message. The record in it is then known.
+    def accept(self, packet: Packet, address: Endpoint, now: float) -> Accepted:
+        """Return the session that a handshake packet opens, and what belongs to it. The record in it is then known.
 
         Checks in the order of wire.md. Raises DecodeError for every failure; nothing has changed then but the
         attempts that the challenge has left.
@@ -83,7 +94,8 @@ class Recipient:
         if record is not None:
             self._identities.learn(record)
         sealer = self._transmitter.crypto.aead(keys.recipient)
-        return self._sessions.add(peer, challenge.mask, sealer, opener, now), plaintext
+        session = self._sessions.add(peer, challenge.mask, sealer, opener, now)
+        return Accepted(session, plaintext, challenge.unreadable)
 
     def _check_record(self, auth: HandshakeAuth) -> SignedPeerRecord | None:
         if not auth.record:

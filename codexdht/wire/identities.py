@@ -39,9 +39,12 @@ class Identities:
         return 0 if known is None else known.seq
 
     def public_key(self, node_id: bytes) -> bytes | None:
-        """Return the 33-byte key of a node, if it is known."""
+        """Return the 33-byte key of a node, if it is known; it is the most recently used then."""
         known = self._known.get(node_id)
-        return None if known is None else known.public_key
+        if known is None:
+            return None
+        self._known.move_to_end(node_id)
+        return known.public_key
 
     def record(self, node_id: bytes) -> bytes:
         """Return the encoded record of a node, empty if none is kept."""

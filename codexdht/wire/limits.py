@@ -130,9 +130,10 @@ class Limits:
             source.ignored_until = now + self._settings.ignore_seconds
             self._counters["addresses_ignored"] += 1
 
-    def good(self, address: Endpoint, now: float) -> None:
-        """A handshake from this address has succeeded: the unreadable packets before it were its beginning."""
-        self._source(address[0], now).bad = 0
+    def forgive(self, address: Endpoint, packets: int, now: float) -> None:
+        """A handshake from this address has succeeded: so many packets that were unreadable before it were not bad."""
+        source = self._source(address[0], now)
+        source.bad = max(0, source.bad - packets)
 
     def _source(self, host: str, now: float) -> Source:
         source = self._sources.get(host)

@@ -8,6 +8,7 @@ import pytest
 
 from codexdht.entropy import seeded
 from codexdht.identity import PrivateKey
+from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind, decode_pong, encode_outer, encode_ping
 from codexdht.messages.internal import (
     Actor,
@@ -172,6 +173,17 @@ def test_ping_that_does_not_decode(net: Net) -> None:
     assert b.counters["bad_body"] == 1
 
 
+def test_an_empty_ping_is_never_one_that_was_read_before(net: Net) -> None:
+    """It does not decode, even as the first PING of a session, or behind one that is too long to be kept."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b, Kind.FIND_NODE, discv5.encode_find_node([0]))
+    net.run()
+    for body in (b"", encode_ping(1) + b"\x7a\x10" + bytes(16), b""):
+        send(a, session_of(a, b), encode_outer(Kind.PING, b"1", body, False))
+        net.run()
+    assert (b.counters["served_ping"], b.counters["bad_body"]) == (1, 2)
+
+
 def test_a_new_handshake_is_no_change_of_client_mode(net: Net) -> None:
     """What a peer's mode is stays known over a handshake that we begin, so routing is not told of it again."""
     a, b = net.node(1), net.node(2, client_mode=True)
@@ -232,7 +244,7 @@ def test_endpoints_of_sessions_are_forgotten_with_them() -> None:
 
 
 def test_identities_are_bounded_and_their_seq_never_falls() -> None:
-    """An older record tells nothing new; the node whose record came longest ago is forgotten first."""
+    """An older record tells nothing new; the node that was not heard of for longest is forgotten first."""
     keys = [PrivateKey.generate(seeded(number)) for number in range(3)]
     known = Identities(2)
     old, new, second, third = (
@@ -244,6 +256,18 @@ def test_identities_are_bounded_and_their_seq_never_falls() -> None:
     assert known.seq(new.node_id) == 9
     assert known.public_key(second.node_id) is None
     assert known.public_key(third.node_id) == third.public_key
+
+
+def test_a_peer_that_shakes_hands_is_not_forgotten_before_others() -> None:
+    """Its key is looked up then: it counts as used, though it sends no record."""
+    first, second, third = (sign_record(PrivateKey.generate(seeded(number)), 1, []) for number in range(3))
+    known = Identities(2)
+    known.learn(first)
+    known.learn(second)
+    assert known.public_key(first.node_id) is not None
+    known.learn(third)
+    assert known.public_key(first.node_id) == first.public_key
+    assert known.public_key(second.node_id) is None
 
 
 @pytest.mark.parametrize(("addresses", "kept"), [(1, True), (70, True), (90, False)])

@@ -125,16 +125,31 @@ def test_unreadable_packets_behind_a_challenge_count(net: Net) -> None:
     assert node.counters["addresses_ignored"] == 1
 
 
-def test_a_handshake_makes_up_for_what_was_bad(net: Net) -> None:
-    """Bad packets before a successful handshake do not count with those after it."""
+def test_a_handshake_makes_up_for_what_could_not_be_read_before_it(net: Net) -> None:
+    """Packets that were under way when the session was lost do not count with those after it."""
     a, b = net.node(1, PUBLIC), net.node(2, "8.8.4.4", source_burst=1000.0)
     for _ in range(2):
-        for _ in range(70):
-            b.feed(b"x" * 80, a.address, net.now)
         net.call(a, b)
+        net.step()
+        for _ in range(70):
+            b.machine.receive_datagram(b.stranger(a.node_id), a.address, net.now)
         net.run()
+        a.machine._sessions.drop((b.node_id, b.address))
+        net.now += 2.0
     assert b.counters["addresses_ignored"] == 0
     assert len(a.take(CallAnswer)) == 2
+
+
+def test_a_handshake_makes_up_for_nothing_else(net: Net) -> None:
+    """Whoever has a session, or makes new ones all the time, is ignored for malformed packets as anybody is."""
+    a, b = net.node(1, PUBLIC), net.node(2, "8.8.4.4", source_burst=1000.0)
+    for _ in range(2):
+        net.call(a, b)
+        net.run()
+        a.machine._sessions.drop((b.node_id, b.address))
+        for _ in range(70):
+            b.feed(b"x" * 80, a.address, net.now)
+    assert b.counters["addresses_ignored"] == 1
 
 
 def test_exempt_addresses_are_never_ignored(net: Net) -> None:
