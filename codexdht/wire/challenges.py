@@ -22,8 +22,8 @@ _MAX_ATTEMPTS = 3
 
 class Challenge:
     """One WHOAREYOU. `data` is its iv and unmasked header, `mask` that of packets to its peer; `resends` and `attempts`
-    count how often it was sent again, and how many handshakes that answer it have failed; `unreadable` the packets of its
-    peer that could not be read since."""
+    count how often it was sent again, and how many handshakes that answer it have failed; `unreadable` the packets of
+    its peer that could not be read since."""
 
     __slots__ = ("attempts", "data", "expires", "mask", "packet", "resends", "unreadable")
 

@@ -45,8 +45,8 @@ class Initiator:
 
 
 class Accepted(NamedTuple):
-    """What a handshake of a peer brings: the session, the decrypted message in the packet, and how many unreadable packets
-    came between challenge and handshake."""
+    """What a handshake of a peer brings: the session, the decrypted message in the packet, and how many packets that
+    could not be read came between challenge and handshake."""
 
     session: Session
     plaintext: bytes

@@ -27,11 +27,12 @@ class _Pair(NamedTuple):
 class Session:
     """Keys and ciphers shared with one peer, kept because making them costs more than using them.
 
-    Invariants. `sent` counts the packets sealed with `sealer`; each nonce starts with it, so none repeats. `previous` are
-    the ciphers of the handshake before, which the peer may still use: two handshakes cross, a packet of before the
-    handshake is under way, or our handshake was lost and the peer has never heard of it. `heard` tells whether `opener` has
-    read an ordinary packet since `since`. If it has, a second or more after that, `previous` goes. If it has not, but
-    `previous` reads one then, the two change places: what this node sends would not be read otherwise.
+    Invariants. `sent` counts the packets sealed with `sealer`; each nonce starts with it, so none repeats. `previous`
+    are the ciphers of the handshake before, which the peer may still use: two handshakes cross, a packet of before the
+    handshake is under way, or our handshake was lost and the peer has never heard of it. `heard` tells whether `opener`
+    has read an ordinary packet since `since`. When `opener` reads one a second or more after `since`, `previous` goes.
+    When `previous` reads one then, and `opener` has read none, the two change places: what this node sends would not be
+    read otherwise.
     """
 
     __slots__ = (

@@ -36,8 +36,8 @@ class WireSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sessions: Count = 4096
     """Sessions kept; the least recently used leaves."""
     session_packets: Annotated[int, Meta(ge=2, le=4_000_000_000)] = 4_000_000_000
-    """Packets sealed with one key before the session is renewed; what is sent in the same turn may go beyond. The counter
-    has 32 bits."""
+    """Packets sealed with one key before the session is renewed; what is sent in the same turn may go beyond. The
+    counter has 32 bits."""
     identities: Count = 16384
     """Peers whose record is remembered, so that they need not send it again; 0.6 kB each."""
     records: Count = 1024
