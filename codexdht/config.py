@@ -22,12 +22,13 @@ from codexdht.records import (
     SignedPeerRecord,
     endpoint_of,
     ip_version,
+    largest_record,
     parse_address,
     record_from_uri,
 )
 from codexdht.routing.settings import RoutingSettings
 from codexdht.store.settings import StoreSettings
-from codexdht.wire.local import parse_listen
+from codexdht.wire.local import MAX_RECORD, parse_listen
 from codexdht.wire.settings import WireSettings
 
 FILE_VARIABLE: Final = "CODEXDHT_CONFIG"
@@ -191,16 +192,26 @@ class Config:
             )
 
     def _check_announce(self) -> None:
-        for text in self.network.announce if self.network.announce != "auto" else []:
-            try:
-                data = parse_address(text)
-            except InvalidParams as error:
-                raise self._error("network.announce", error) from None
-            if endpoint_of(data.removesuffix(b"\0\0") + b"\0\1" if data.endswith(b"\0\0") else data) is None:
-                raise self._error(
-                    "network.announce",
-                    f"found {text!r}, expected an address that others can reach: /ip4|ip6/…/udp/…",
-                )
+        announce = [] if self.network.announce == "auto" else self.network.announce
+        addresses = [self._announced(text) for text in announce]
+        size = largest_record(addresses)
+        if size > MAX_RECORD:
+            raise self._error(
+                "network.announce",
+                f"found {len(addresses)} addresses, which make a record of {size} bytes, expected at most {MAX_RECORD}",
+            )
+
+    def _announced(self, text: str) -> bytes:
+        try:
+            data = parse_address(text)
+        except InvalidParams as error:
+            raise self._error("network.announce", error) from None
+        if endpoint_of(data.removesuffix(b"\0\0") + b"\0\1" if data.endswith(b"\0\0") else data) is None:
+            raise self._error(
+                "network.announce",
+                f"found {text!r}, expected an address that others can reach: /ip4|ip6/…/udp/…",
+            )
+        return data
 
     def _listen(self, text: str) -> Endpoint:
         try:

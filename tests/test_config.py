@@ -81,6 +81,15 @@ def test_a_list_may_be_written_as_in_toml() -> None:
             ["network.announce", "an address that others can reach"],
         ),
         (
+            '[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1"]\nannounce = ['
+            + ", ".join(
+                f'"/ip6/2001:db8::{n}/udp/1/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"'
+                for n in range(8)
+            )
+            + "]\n",
+            ["network.announce", "found 8 addresses, which make a record of 6", "expected at most 512"],
+        ),
+        (
             '[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1"]\nspeed = 1\n',
             ["network", "unknown field `speed`"],
         ),

@@ -12,7 +12,14 @@ from codexdht.records.multiaddress import (
     multiaddress_of_endpoint,
     parse_address,
 )
-from codexdht.records.spr import SignedPeerRecord, decode_record, record_from_uri, record_to_uri, sign_record
+from codexdht.records.spr import (
+    SignedPeerRecord,
+    decode_record,
+    largest_record,
+    record_from_uri,
+    record_to_uri,
+    sign_record,
+)
 
 __all__ = [
     "ALL_VERSIONS",
@@ -25,6 +32,7 @@ __all__ = [
     "endpoint_of",
     "ip_version",
     "is_valid_multiaddress",
+    "largest_record",
     "multiaddress_of_endpoint",
     "parse_address",
     "record_from_uri",

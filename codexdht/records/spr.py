@@ -35,6 +35,11 @@ _MAX_ADDRESSES: Final = 64
 """Addresses of a record that are looked at: many short ones take more time and memory than all the rest of it."""
 
 
+_KEY_SIZE: Final = 33
+_LARGEST_SEQ: Final = 2**64 - 1
+_LONGEST_SIGNATURE: Final = 72
+
+
 class SignedPeerRecord:
     """A verified record.
 
@@ -111,6 +116,12 @@ def sign_record(key: PrivateKey, seq: int, addresses: list[bytes] | tuple[bytes,
     payload = encode_payload(public_key, seq, addresses)
     encoded = encode_envelope(public_key, payload, key.sign(_signed_digest(payload)))
     return SignedPeerRecord(encoded, public_key, node_id_of_public_key(public_key), seq, tuple(addresses))
+
+
+def largest_record(addresses: list[bytes]) -> int:
+    """Return how many bytes a record of these binary multiaddresses has at most, whatever its key and seq."""
+    key = bytes(_KEY_SIZE)
+    return len(encode_envelope(key, encode_payload(key, _LARGEST_SEQ, addresses), bytes(_LONGEST_SIGNATURE)))
 
 
 def _signed_digest(payload: bytes) -> bytes:

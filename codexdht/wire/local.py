@@ -22,7 +22,7 @@ from codexdht.records import (
 )
 from codexdht.wire.settings import WireSettings
 
-_MAX_RECORD: Final = 512
+MAX_RECORD: Final = 512
 """A larger record would leave no room for a request beside it in a handshake packet, nor for others in an answer."""
 _UNSPECIFIED: Final = ("0.0.0.0", "::")
 _LARGEST_GIVEN_SEQ: Final = 2**63 - 1
@@ -138,8 +138,8 @@ class LocalRecords:
         """Replace one of the records and return the new one. A given one whose seq is not above all before it is
         signed again with one that is. Raises InvalidRecord or InvalidParams."""
         record = self._given(encoded, unix_time) if encoded else self._sign(_checked(addresses), unix_time)
-        if len(record.encoded) > _MAX_RECORD:
-            raise InvalidParams(f"the record has {len(record.encoded)} bytes, the limit is {_MAX_RECORD}")
+        if len(record.encoded) > MAX_RECORD:
+            raise InvalidParams(f"the record has {len(record.encoded)} bytes, the limit is {MAX_RECORD}")
         if provider:
             self._change(self.record, record, self._state.configured)
         else:

@@ -13,7 +13,9 @@ from codexdht.records import (
     RecordCache,
     decode_record,
     envelope,
+    largest_record,
     multiaddress,
+    multiaddress_of_endpoint,
     parse_address,
     record_from_uri,
     sign_record,
@@ -39,6 +41,14 @@ def test_round_trip(seq: int, hosts: list[tuple[object, int]]) -> None:
     assert (read.seq, list(read.addresses), read.node_id) == (seq, addresses, RECORD.node_id)
     assert read.endpoint == (None if not hosts else (str(hosts[0][0]), hosts[0][1]))
     assert record_from_uri(read.uri) == read
+
+
+@given(st.integers(0, 2**64 - 1), st.lists(endpoints, max_size=40))
+def test_no_record_is_larger_than_foretold(seq: int, hosts: list[tuple[object, int]]) -> None:
+    """Whatever its seq; and the figure is no more than what a seq and a signature may take less."""
+    addresses = [multiaddress_of_endpoint((str(host), port)) for host, port in hosts]
+    size = len(sign_record(KEY, seq, addresses).encoded)
+    assert size <= largest_record(addresses) <= size + 16
 
 
 @given(st.integers(0, len(RECORD.encoded) - 1), st.integers(1, 255))
