@@ -6,12 +6,14 @@ lives on, keeps its number and its queue, when its process dies, and the process
 from any of the others. Only when all have ended are new ones bound.
 
 Copies travel over a UNIX socket of each process in the run directory, behind a line that says what they are bound to:
-sockets of another configuration are not taken.
+sockets of another configuration are not taken. A process that is there but does not answer in time may hold the
+sockets, so nobody binds the port then: it would be in use.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,8 @@ from codexdht.records import Endpoint
 _ASK_SECONDS: Final = 0.2
 _MAX_SOCKETS: Final = 64
 _MAX_LINE: Final = 4096
+
+log = logging.getLogger(__name__)
 
 
 class SharedSockets:
@@ -45,6 +49,7 @@ class SharedSockets:
             run_dir / f"{process_name(Actor.WIRE, number)}.sockets" for number in range(place.processes)
         ]
         self._groups: list[list[socket.socket]] = []
+        self._has_warned = False
         self._door = socket.socket(socket.AF_UNIX)
         self._door.setblocking(False)
         self._paths[place.number].unlink(missing_ok=True)
@@ -53,10 +58,10 @@ class SharedSockets:
         poller.register(self._door.fileno(), zmq.POLLIN)
 
     def open(self) -> list[socket.socket]:
-        """Return this process's socket of every listen address, or none while the first process has not bound them.
-        Raises StartupError."""
+        """Return this process's socket of every listen address, or none while they are not to be had: the first process
+        has not bound them, or whoever may hold them does not answer. Raises StartupError."""
         if not self._groups:
-            self._groups = self._ask_others() or ([] if self._place.number else self._bind())
+            self._groups = self._found()
         return [group[self._place.number] for group in self._groups]
 
     def release(self) -> None:
@@ -65,6 +70,22 @@ class SharedSockets:
             for sock in group:
                 sock.close()
         self._groups = []
+
+    def _found(self) -> list[list[socket.socket]]:
+        """Return the sockets that another process holds, or new ones if it is for this process to bind them."""
+        is_silent = False
+        for number, path in enumerate(self._paths):
+            if number != self._place.number:
+                groups = self._ask(path)
+                if groups:
+                    return groups
+                is_silent = is_silent or groups is None
+        if is_silent and not self._has_warned:
+            log.warning(
+                "another wire process does not answer; waiting for it, as it may hold the UDP sockets"
+            )
+        self._has_warned = is_silent
+        return [] if self._place.number or is_silent else self._bind()
 
     def _bind(self) -> list[list[socket.socket]]:
         with contextlib.ExitStack() as undo:
@@ -85,21 +106,16 @@ class SharedSockets:
 
     # Copies ---------------------------------------------------------------------------------------------------
 
-    def _ask_others(self) -> list[list[socket.socket]]:
-        for number, path in enumerate(self._paths):
-            if number != self._place.number:
-                groups = self._ask(path)
-                if groups:
-                    return groups
-        return []
-
-    def _ask(self, path: Path) -> list[list[socket.socket]]:
-        """Return copies of the sockets that the process at a path holds; none when it does not answer."""
+    def _ask(self, path: Path) -> list[list[socket.socket]] | None:
+        """Return copies of the sockets that the process at a path holds, [] when it holds none or is not there; None
+        when it does not answer."""
         with socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(_ASK_SECONDS)
             try:
                 asking.connect(str(path))
                 line, descriptors, _, _ = socket.recv_fds(asking, _MAX_LINE, _MAX_SOCKETS)
+            except TimeoutError:
+                return None
             except OSError:
                 return []
         sockets = [_adopt(descriptor) for descriptor in descriptors]

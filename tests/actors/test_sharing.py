@@ -1,0 +1,63 @@
+"""The sockets of several wire processes: who binds them, and who gets copies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+import zmq
+
+from codexdht.actors.place import Place
+from codexdht.actors.sharing import SharedSockets
+
+LISTEN = [("127.0.0.1", 0)]
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def process(number: int, folder: Path, opened: ExitStack) -> SharedSockets:
+    return opened.enter_context(closing(SharedSockets(Place(number, 2), LISTEN, folder, zmq.Poller())))
+
+
+def open_beside(asking: SharedSockets, asked: SharedSockets) -> list[int]:
+    """Have one process open its sockets while another answers; return their ports."""
+    done = threading.Event()
+
+    def answer() -> None:
+        while not done.wait(0.01):
+            asked.drain(0.0)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        return [sock.getsockname()[1] for sock in asking.open()]
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_the_first_process_binds_and_the_other_gets_copies(tmp_path: Path, opened: ExitStack) -> None:
+    """Both have a socket on one port, and the second never binds any."""
+    second = process(1, tmp_path, opened)
+    first = process(0, tmp_path, opened)
+    assert open_beside(second, first) == []
+    [port] = open_beside(first, second)
+    assert open_beside(second, first) == [port]
+
+
+def test_who_does_not_answer_may_hold_the_sockets(tmp_path: Path, opened: ExitStack) -> None:
+    """The first process waits for a stalled one in place of failing on a port that is in use, and gets its copies."""
+    first, second = (process(number, tmp_path, opened) for number in range(2))
+    [port] = open_beside(first, second)
+    assert open_beside(second, first) == [port]
+    first.close()
+    restarted = process(0, tmp_path, opened)
+    assert restarted.open() == []
+    assert open_beside(restarted, second) == [port]
