@@ -134,7 +134,7 @@ class Reactor:
         self._mailbox.counters.clear()
 
     def _flush(self, now: float) -> None:
-        """Ports first: the wire's port makes the local record durable before anybody hears of it."""
+        """Send what the machine wants sent: the ports' first, as that is what somebody outside waits for."""
         for port in self.ports:
             port.flush(now)
         outbox = self.machine.outbox

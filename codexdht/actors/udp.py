@@ -1,4 +1,4 @@
-"""The UDP sockets of the wire actor, and the file that its local state survives in."""
+"""The UDP sockets of the wire actor, and how its local state reaches the disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import zmq
 
 from codexdht.actors.sending import Sender
-from codexdht.errors import StartupError
+from codexdht.errors import StartupError, StorageFull
 from codexdht.records import Endpoint
 from codexdht.wire.machine import WireMachine
 
@@ -54,17 +54,12 @@ class OwnSockets:
 
 
 class UdpPort:
-    """Opens, serves and closes the sockets as the machine wants them.
-
-    Invariant: what `machine.unsaved_state` holds is on disk before any datagram or message of the same turn leaves, so
-    that no sequence number is ever used twice.
-    """
+    """Opens, serves and closes the sockets as the machine wants them."""
 
     def __init__(
         self,
         machine: WireMachine,
         source: Sockets,
-        state_file: Path,
         poller: zmq.Poller,
         *,
         must_bind: bool,
@@ -72,7 +67,6 @@ class UdpPort:
     ) -> None:
         self._machine = machine
         self._source = source
-        self._state_file = state_file
         self._poller = poller
         self._must_bind = must_bind
         self._sockets: list[socket.socket] = []
@@ -96,11 +90,8 @@ class UdpPort:
         return more
 
     def flush(self, now: float) -> None:
-        """Save the state, send the datagrams, and bind or close as wanted."""
+        """Send the datagrams, and bind or close as wanted."""
         machine = self._machine
-        if machine.unsaved_state is not None:
-            write_durably(self._state_file, machine.unsaved_state)
-            machine.unsaved_state = None
         if machine.datagrams:
             self._sender.send(machine.datagrams)
             machine.datagrams.clear()
@@ -175,6 +166,14 @@ def _complaint(endpoint: Endpoint, error: OSError) -> str:
         f"cannot bind udp {endpoint[0]} port {endpoint[1]}: {reason}; "
         "change network.listen or stop what uses it"
     )
+
+
+def save_state(path: Path, data: bytes) -> None:
+    """Replace the file of the local state. Raises StorageFull when the disk does not take it."""
+    try:
+        write_durably(path, data)
+    except OSError as error:
+        raise StorageFull(f"{path} cannot be written: {error.strerror}") from error
 
 
 def write_durably(path: Path, data: bytes) -> None:

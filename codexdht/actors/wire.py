@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import zmq
 from codexdht.actors.keyfile import load_or_create_key
 from codexdht.actors.place import Place
 from codexdht.actors.reactor import Port, Reactor
-from codexdht.actors.udp import OwnSockets, Sockets, UdpPort
+from codexdht.actors.udp import OwnSockets, Sockets, UdpPort, save_state
 from codexdht.config import PROCESSES_VARIABLE, Config
 from codexdht.entropy import SystemEntropy
 from codexdht.errors import ConfigError, DecodeError, StartupError
@@ -32,8 +33,7 @@ def shell(
 ) -> tuple[Machine, Callable[[Reactor], None]]:
     """Make the wire machine and give its reactor the UDP sockets."""
     _check_processes(place)
-    state_file = config.data_dir / STATE_FILE
-    machine = _machine(config, place, state_file)
+    machine = _machine(config, place, config.data_dir / STATE_FILE)
     for protocol, name in config.talk.handlers.items():
         machine.register_talk(protocol.encode(), _load_handler(protocol, name))
 
@@ -42,7 +42,6 @@ def shell(
         port = UdpPort(
             machine,
             source,
-            state_file,
             reactor.poller,
             must_bind=config.node.autostart,
             send_together=config.wire.send_together,
@@ -69,7 +68,8 @@ def _machine(config: Config, place: Place, state_file: Path) -> WireMachine:
     entropy = SystemEntropy()
     key = load_or_create_key(config.key_file, entropy)
     if place.number == 0:
-        return WireMachine(key, _load_state(state_file), config.wire, entropy)
+        state = _load_state(state_file)
+        return WireMachine(key, state, config.wire, entropy, save=partial(save_state, state_file))
     from codexdht.wire.following import FollowingWireMachine
 
     return FollowingWireMachine(key, LocalState(), config.wire, entropy)

@@ -3,6 +3,7 @@ record and address")."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -27,6 +28,14 @@ MAX_RECORD: Final = 512
 _UNSPECIFIED: Final = ("0.0.0.0", "::")
 _LARGEST_GIVEN_SEQ: Final = 2**63 - 1
 """Every later record needs a larger seq, and 64 bits hold it."""
+
+
+Save = Callable[[bytes], None]
+"""Puts bytes on disk in place of the last ones before it returns. Raises StorageFull when it cannot."""
+
+
+def keep_nothing(_: bytes) -> None:
+    """Do without a disk, as simulations do: the next run starts anew."""
 
 
 class LocalState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,15 +81,16 @@ def parse_listen(text: str) -> Endpoint:
 class LocalRecords:
     """The DHT record and the provider record of this node.
 
-    Every change goes through `_change`, which leaves in `unsaved` the bytes that must be on disk before a peer or user
-    sees the new record. `record` is never missing: before the first address is known it has none.
+    Every change goes through `_change`, which has the new state on disk before anybody sees it, or raises StorageFull
+    and has changed nothing: no seq is ever used twice. `record` is never missing: before the first address is known it
+    has none.
     """
 
-    def __init__(self, key: PrivateKey, state: LocalState, settings: WireSettings) -> None:
+    def __init__(self, key: PrivateKey, state: LocalState, settings: WireSettings, save: Save) -> None:
         self._key = key
         self._settings = settings
         self._state = state
-        self.unsaved: bytes | None = None
+        self._save = save
         record = self._own(state.record)
         self.record = sign_record(key, 0, []) if record is None else record
         self.provider_record = self._own(state.provider_record)
@@ -95,17 +105,18 @@ class LocalRecords:
         return record if record is not None and record.public_key == self._key.public_key else None
 
     def configure(self, bound: list[Endpoint], unix_time: float) -> bool:
-        """Follow the configuration, given where the sockets are or will be; tell whether the record changed.
+        """Follow the configuration, given where the sockets are or will be; tell whether the record changed. Raises
+        StorageFull.
 
         Addresses that were voted or set by the user stay as long as the configuration says what it said then.
         """
         addresses = self._configured(bound)
         if not self._is_fresh and addresses == self._state.configured:
             return False
-        self._is_fresh = False
         changed = addresses != list(self.record.addresses) or self.record.seq == 0
         record = self._sign(addresses, unix_time) if changed else self.record
         self._change(record, self.provider_record, addresses)
+        self._is_fresh = False
         return changed
 
     def _configured(self, bound: list[Endpoint]) -> list[bytes]:
@@ -121,7 +132,7 @@ class LocalRecords:
 
     def vote(self, endpoint: Endpoint, unix_time: float) -> bool:
         """Announce the address that a majority of peers sees, in place of those of its family; tell whether the record
-        changed. Nothing happens when the configuration fixes the addresses."""
+        changed. Nothing happens when the configuration fixes the addresses. Raises StorageFull."""
         if self._settings.announce != "auto" or self.record.endpoint == endpoint:
             return False
         voted = multiaddress_of_endpoint(endpoint)
@@ -136,7 +147,7 @@ class LocalRecords:
         self, provider: bool, encoded: bytes, addresses: list[bytes], unix_time: float
     ) -> SignedPeerRecord:
         """Replace one of the records and return the new one. A given one whose seq is not above all before it is
-        signed again with one that is. Raises InvalidRecord or InvalidParams."""
+        signed again with one that is. Raises InvalidRecord, InvalidParams or StorageFull."""
         record = self._given(encoded, unix_time) if encoded else self._sign(_checked(addresses), unix_time)
         if len(record.encoded) > MAX_RECORD:
             raise InvalidParams(f"the record has {len(record.encoded)} bytes, the limit is {MAX_RECORD}")
@@ -165,14 +176,15 @@ class LocalRecords:
     def _change(
         self, record: SignedPeerRecord, provider: SignedPeerRecord | None, configured: list[bytes]
     ) -> None:
-        self.record, self.provider_record = record, provider
-        self._state = LocalState(
+        state = LocalState(
             last_seq=max(self._state.last_seq, record.seq, 0 if provider is None else provider.seq),
             record=record.encoded,
             provider_record=b"" if provider is None else provider.encoded,
             configured=configured,
         )
-        self.unsaved = encode_state(self._state)
+        self._save(encode_state(state))
+        self._state = state
+        self.record, self.provider_record = record, provider
 
 
 def _checked(addresses: list[bytes]) -> list[bytes]:

@@ -44,7 +44,7 @@ from codexdht.wire.crypto import Crypto, StandardCrypto
 from codexdht.wire.handshake import Accepted, Initiator, Recipient
 from codexdht.wire.identities import Identities
 from codexdht.wire.limits import Limits
-from codexdht.wire.local import LocalState
+from codexdht.wire.local import LocalState, Save, keep_nothing
 from codexdht.wire.packet import (
     MESSAGE_AT,
     MIN_PACKET,
@@ -76,7 +76,7 @@ _REQUEST_SECONDS: Final = 1.0
 class WireMachine(Presence):
     """See the module, and `messages.machine.Machine` for what a shell does with it.
 
-    The shell empties `datagrams` after every turn; what it does with sockets and `unsaved_state` says `Presence`.
+    The shell empties `datagrams` after every turn; what it does with sockets says `Presence`.
     """
 
     def __init__(
@@ -86,8 +86,10 @@ class WireMachine(Presence):
         settings: WireSettings,
         entropy: Entropy,
         crypto: Crypto | None = None,
+        *,
+        save: Save = keep_nothing,
     ) -> None:
-        super().__init__(key, state, settings)
+        super().__init__(key, state, settings, save)
         self.node_id = node_id_of_public_key(key.public_key)
         self._talk = TalkHandlers(self.outbox, self.counters)
         if settings.talk_echo:
@@ -275,11 +277,15 @@ class WireMachine(Presence):
 
     def tick(self, now: float) -> None:
         """See Machine."""
+        super().tick(now)
         self._caller.tick(now)
 
     def deadline(self) -> float | None:
         """See Machine."""
-        return self._caller.deadline()
+        ours, calls = super().deadline(), self._caller.deadline()
+        if ours is None or calls is None:
+            return calls if ours is None else ours
+        return min(ours, calls)
 
     def stop(self, now: float) -> None:  # noqa: ARG002
         """See Machine."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from codexdht.errors import ApiError
+from codexdht.errors import ApiError, StorageFull
 from codexdht.identity import PrivateKey
 from codexdht.messages.internal import (
     Actor,
@@ -29,15 +29,24 @@ from codexdht.records import Endpoint
 from codexdht.wire import local
 from codexdht.wire.settings import WireSettings
 
+_FULL_PAUSE: Final = 10.0
+
 
 class Presence(ABC):
     """The half of the wire machine that has nothing to do with peers.
 
-    The shell writes `unsaved_state` to disk, when there is any, before anything of the same turn leaves, and keeps its
-    sockets as `wants_socket` says, telling so by `socket_bound`, `socket_failed` and `socket_closed`.
+    The shell keeps its sockets as `wants_socket` says, telling so by `socket_bound`, `socket_failed` and
+    `socket_closed`. `_configure_at` is when the configured addresses are to be announced after all, the disk having
+    been full.
     """
 
-    def __init__(self, key: PrivateKey, state: local.LocalState, settings: WireSettings) -> None:
+    def __init__(
+        self,
+        key: PrivateKey,
+        state: local.LocalState,
+        settings: WireSettings,
+        save: local.Save = local.keep_nothing,
+    ) -> None:
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()
         self.wants_socket = False
@@ -47,7 +56,8 @@ class Presence(ABC):
         self._bound: list[Endpoint] | None = None
         self._opening: list[Open] = []
         self._closing: list[Close] = []
-        self._local = local.LocalRecords(key, state, settings)
+        self._local = local.LocalRecords(key, state, settings, save)
+        self._configure_at: float | None = None
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             Hello: self._hello,
             NodeLife: self._node_life,
@@ -68,8 +78,7 @@ class Presence(ABC):
 
     def boot(self, now: float) -> None:
         """See Machine."""
-        endpoints = [local.parse_listen(text) for text in self._settings.listen]
-        self._local.configure(endpoints, now + self._unix_offset)
+        self._configure(now)
         self._records_changed()
         self.outbox.broadcast(Actor.WIRE, Hello(Actor.WIRE))
 
@@ -87,14 +96,29 @@ class Presence(ABC):
 
     # Local records --------------------------------------------------------------------------------------------
 
-    @property
-    def unsaved_state(self) -> bytes | None:
-        """What the shell must have on disk before anything of this turn leaves; it sets it to None then."""
-        return self._local.unsaved
+    def _configure(self, now: float) -> bool:
+        """Announce what the configuration says, given where the sockets are or will be; tell whether the record
+        changed. When that cannot be saved, the saved record stays until it can."""
+        bound = self._bound or [local.parse_listen(text) for text in self._settings.listen]
+        self._configure_at = None
+        try:
+            return self._local.configure(bound, now + self._unix_offset)
+        except StorageFull as error:
+            self._tell_full(error)
+            self._configure_at = now + _FULL_PAUSE
+            return False
 
-    @unsaved_state.setter
-    def unsaved_state(self, saved: None) -> None:
-        self._local.unsaved = saved
+    def _tell_full(self, error: StorageFull) -> None:
+        self.outbox.log("error", StorageFull.code, reason=str(error))
+
+    def tick(self, now: float) -> None:
+        """See Machine."""
+        if self._configure_at is not None and now >= self._configure_at and self._configure(now):
+            self._records_changed()
+
+    def deadline(self) -> float | None:
+        """See Machine."""
+        return self._configure_at
 
     def _local_records(self) -> LocalRecords:
         provider = self._local.provider_record
@@ -123,7 +147,12 @@ class Presence(ABC):
         self.outbox.send(asker, Done(request, record.encoded))
 
     def _address_voted(self, voted: AddressVoted, now: float) -> None:
-        if self._local.vote((voted.host, voted.port), now + self._unix_offset):
+        try:
+            changed = self._local.vote((voted.host, voted.port), now + self._unix_offset)
+        except StorageFull as error:
+            self._tell_full(error)
+            return
+        if changed:
             self.outbox.log("info", "announced address changed", host=voted.host, port=voted.port)
             self._records_changed()
 
@@ -150,7 +179,7 @@ class Presence(ABC):
         self._bound = endpoints
         if self.life in (Life.UNKNOWN, Life.CLOSED):
             self.life = Life.OPEN
-        if self._local.configure(endpoints, now + self._unix_offset):
+        if self._configure(now):
             self._records_changed()
         self._tell_others(NodeLife(Actor.WIRE, self.life))
         for message in self._opening:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from codexdht.actors.udp import bind_udp, write_durably
-from codexdht.errors import StartupError
+from codexdht.actors.udp import bind_udp, save_state, write_durably
+from codexdht.errors import StartupError, StorageFull
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -40,3 +40,13 @@ def test_a_file_is_replaced_whole(folder: Path) -> None:
     write_durably(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(folder.iterdir()) == [path]
+
+
+def test_a_full_disk_is_said_and_leaves_the_file_of_before(folder: Path) -> None:
+    """What could not be written is not half there."""
+    path = folder / "wire.state"
+    save_state(path, b"old")
+    path.with_suffix(".partial").symlink_to("/dev/full")
+    with pytest.raises(StorageFull, match=r"wire.state cannot be written: No space left"):
+        save_state(path, b"new")
+    assert path.read_bytes() == b"old"

@@ -152,7 +152,6 @@ class Bench:
         port = udp.UdpPort(
             self.wire,
             udp.OwnSockets([("127.0.0.1", 0)]),
-            self._folder / "state",
             wire.poller,
             must_bind=True,
             send_together=True,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codexdht.entropy import seeded
-from codexdht.errors import ConfigError, DecodeError
+from codexdht.errors import ConfigError, DecodeError, StorageFull
 from codexdht.identity import PrivateKey
 from codexdht.messages.internal import (
     Actor,
@@ -37,10 +37,27 @@ KEY = PrivateKey.generate(seeded(1))
 LISTEN = "/ip4/127.0.0.1/udp/8090"
 
 
-def booted(state: LocalState | None = None, unix: float = UNIX, **settings: Any) -> WireMachine:
+class Disk:
+    """What a wire machine has saved; while it is full, nothing more."""
+
+    def __init__(self) -> None:
+        self.saved = b""
+        self.is_full = False
+
+    def save(self, data: bytes) -> None:
+        if self.is_full:
+            raise StorageFull("no space left")
+        self.saved = data
+
+
+def booted(
+    state: LocalState | None = None, unix: float = UNIX, disk: Disk | None = None, **settings: Any
+) -> WireMachine:
     """Return a machine after `boot`, with nothing left in its outbox."""
     settings = {"listen": [LISTEN], **settings}
-    wire = WireMachine(KEY, state or LocalState(), WireSettings(**settings), seeded(2))
+    disk = disk or Disk()
+    wire = WireMachine(KEY, state or LocalState(), WireSettings(**settings), seeded(2), save=disk.save)
+    wire.disk = disk  # type: ignore[attr-defined]
     wire.handle(ClockSet(unix), 0.0)
     wire.boot(0.0)
     wire.outbox.take()
@@ -52,8 +69,7 @@ def said(wire: WireMachine, actor: Actor = Actor.API) -> list[Any]:
 
 
 def saved(wire: WireMachine) -> LocalState:
-    assert wire.unsaved_state is not None
-    return decode_state(wire.unsaved_state)
+    return decode_state(wire.disk.saved)  # type: ignore[attr-defined]
 
 
 def update(
@@ -211,7 +227,7 @@ def test_seq_grows_over_restarts() -> None:
     state = saved(wire)
     again = booted(state, unix=UNIX - 5000)
     assert record_of(again).seq == UNIX
-    assert again.unsaved_state is None
+    assert not again.disk.saved  # type: ignore[attr-defined]
     moved = booted(state, unix=UNIX - 5000, announce=["/ip4/5.6.7.8/udp/9"])
     assert record_of(moved).seq == UNIX + 1
     third = booted(saved(moved), unix=UNIX + 9, announce=["/ip4/5.6.7.9/udp/9"])
@@ -336,3 +352,43 @@ def test_listen_addresses() -> None:
     """Any interface and any port can be listened on."""
     assert parse_listen("/ip4/0.0.0.0/udp/0") == ("0.0.0.0", 0)
     assert parse_listen("/ip6/::/udp/8090") == ("::", 8090)
+
+
+def test_a_full_disk_refuses_the_users_record() -> None:
+    """Nobody sees a record that is not saved: the asker is told why, and the record of before stays."""
+    disk = Disk()
+    wire = booted(disk=disk)
+    before, disk.is_full = record_of(wire), True
+    for provider in (False, True):
+        failed = update(wire, addresses=["/ip4/9.9.9.9/udp/99"], provider=provider)
+        assert (type(failed), failed.code) == (Failed, "storage_full")
+    assert record_of(wire) == before
+    disk.is_full = False
+    assert decode_record(update(wire, addresses=["/ip4/9.9.9.9/udp/99"]).value).seq == UNIX + 1
+
+
+def test_a_full_disk_keeps_a_vote_from_being_followed() -> None:
+    """It is said in the log, and the same vote counts when there is room again."""
+    disk = Disk()
+    wire = booted(disk=disk, listen=["/ip4/0.0.0.0/udp/8090"])
+    disk.is_full = True
+    wire.handle(AddressVoted("9.9.9.9", 99), 1.0)
+    assert texts(record_of(wire)) == []
+    assert [event.event for event in wire.outbox.events] == ["storage_full"]
+    disk.is_full = False
+    wire.handle(AddressVoted("9.9.9.9", 99), 2.0)
+    assert texts(record_of(wire)) == ["/ip4/9.9.9.9/udp/99"]
+
+
+def test_a_full_disk_at_the_start() -> None:
+    """The node runs with the saved record, and announces the configured addresses as soon as there is room."""
+    disk = Disk()
+    disk.is_full = True
+    wire = booted(disk=disk)
+    assert texts(record_of(wire)) == []
+    wire.tick(wire.deadline())
+    assert texts(record_of(wire)) == []
+    disk.is_full = False
+    wire.tick(wire.deadline())
+    assert texts(record_of(wire)) == [LISTEN]
+    assert (wire.deadline(), saved(wire).last_seq) == (None, UNIX + 20)
