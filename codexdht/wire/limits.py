@@ -1,13 +1,14 @@
 """Limits on what one address, and all strangers together, may make this node do (behaviour.md, "Hostile or broken
 peers").
 
-State: one `Source` for each IPv4 host and IPv6 /64 network, in a bounded table that the longest known leaves first;
-an address that is exempt has one, too, so that its kind is found out once.
+State: one `Source` for each IPv4 host and IPv6 /64 network, in a bounded table that the longest known leaves first, so
+that no network takes more than one place; an address that is exempt has one, too, so that its kind is found out once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from ipaddress import IPv6Network
 
 from codexdht.records import Endpoint
@@ -136,26 +137,17 @@ class Limits:
         source.bad = max(0, source.bad - packets)
 
     def _source(self, host: str, now: float) -> Source:
-        source = self._sources.get(host)
+        network = _network_of(host) if ":" in host else host
+        source = self._sources.get(network)
         if source is None:
-            network = _network(host)
-            source = self._sources.get(network) or Source(
-                is_exempt(host, self._settings.ip_limits), self._settings, now
-            )
-            self._keep(network, source)
-            self._keep(host, source)
+            source = Source(is_exempt(host, self._settings.ip_limits), self._settings, now)
+            self._sources[network] = source
+            if len(self._sources) > self._settings.sources:
+                del self._sources[next(iter(self._sources))]
         return source
 
-    def _keep(self, name: str, source: Source) -> None:
-        """Keep a source, as the latest: a network stays for as long as new hosts of it come."""
-        self._sources.pop(name, None)
-        self._sources[name] = source
-        while len(self._sources) > self._settings.sources:
-            del self._sources[next(iter(self._sources))]
 
-
-def _network(host: str) -> str:
-    """Return what an address is counted as: itself, or its /64 in the case of IPv6."""
-    if ":" not in host:
-        return host
+@lru_cache(maxsize=4096)
+def _network_of(host: str) -> str:
+    """Return the /64 of an IPv6 address: 5 us to work out."""
     return str(IPv6Network((host, 64), strict=False))

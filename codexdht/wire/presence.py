@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from codexdht.errors import ApiError, StorageFull
+from codexdht.errors import ApiError, NotRunning, StorageFull
 from codexdht.identity import PrivateKey
 from codexdht.messages.internal import (
     Actor,
@@ -165,11 +165,12 @@ class Presence(ABC):
             self.wants_socket = self.life in (Life.OPEN, Life.STARTED)
 
     def _open(self, message: Open, _now: float) -> None:
-        self.wants_socket = True
-        if self._bound is None:
+        """Open, or go on being open; what is about to be closed is closed first."""
+        if self._bound is None or self._closing:
             self._opening.append(message)
         else:
             self._opened(message)
+        self.wants_socket = not self._closing
 
     def _opened(self, message: Open) -> None:
         self.outbox.send(Actor(message.asker), Done(message.request, self._local.record.encoded))
@@ -189,11 +190,15 @@ class Presence(ABC):
     def socket_failed(self, text: str, now: float) -> None:  # noqa: ARG002
         """A socket could not be bound; `text` says which and why, in one line."""
         self.wants_socket = False
+        self._fail_opening("internal", text)
+
+    def _fail_opening(self, code: str, text: str) -> None:
         for message in self._opening:
-            self.outbox.send(Actor(message.asker), Failed(message.request, "internal", text))
+            self.outbox.send(Actor(message.asker), Failed(message.request, code, text))
         self._opening.clear()
 
     def _close(self, message: Close, now: float) -> None:
+        self._fail_opening(NotRunning.code, "the node was closed before it was open")
         self._closing.append(message)
         self._give_up_sockets(now)
 
@@ -210,3 +215,4 @@ class Presence(ABC):
         for message in self._closing:
             self.outbox.send(Actor(message.asker), Done(message.request, None))
         self._closing.clear()
+        self.wants_socket = bool(self._opening)

@@ -126,6 +126,32 @@ def test_open_and_close() -> None:
     assert out == {Actor.API: [Done(5, None)], Actor.ROUTING: [CallFailed(1, "closed")]}
 
 
+def test_open_behind_close() -> None:
+    """What is to be closed is closed, and said to be, before it is opened again."""
+    wire = booted()
+    wire.handle(Open(Actor.API, 3, 1.0), 0.0)
+    wire.socket_bound([("127.0.0.1", 8090)], 0.0)
+    said(wire)
+    wire.handle(Close(Actor.API, 5, 1.0), 0.0)
+    wire.handle(Open(Actor.API, 6, 1.0), 0.0)
+    assert not wire.wants_socket
+    wire.socket_closed(0.0)
+    assert said(wire) == [Done(5, None)]
+    assert wire.wants_socket
+    wire.socket_bound([("127.0.0.1", 8090)], 0.0)
+    assert [answer.request for answer in said(wire)] == [6]
+
+
+def test_close_before_the_socket_is_bound() -> None:
+    """Nobody waits for an opening that will not come, and nothing is opened later."""
+    wire = booted()
+    wire.handle(Open(Actor.API, 3, 1.0), 0.0)
+    wire.handle(Close(Actor.API, 5, 1.0), 0.0)
+    failed, done = said(wire)
+    assert (failed.request, failed.code, done) == (3, "not_running", Done(5, None))
+    assert not wire.wants_socket
+
+
 def test_calls_before_open() -> None:
     """A call while there is no socket fails at once."""
     wire = booted()
