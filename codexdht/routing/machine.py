@@ -123,8 +123,7 @@ class RoutingMachine:
     def stop(self, now: float) -> None:
         """Save what must not be lost."""
         self._published.flush(now)
-        if len(self.table):
-            self._maintenance.save(now)
+        self._maintenance.save(now)
 
     def is_idle(self) -> bool:
         """What `stop` sends needs no answer."""
@@ -226,7 +225,7 @@ class RoutingMachine:
         self.outbox.send(Actor(request.asker), Done(request.request, None))
 
     def _on_close(self, request: Close, now: float) -> None:
-        """Stop, and answer when the table is saved, or the store has had its time."""
+        """Stop, and answer when the table is saved, the store has had its time, or there is nothing to save."""
 
         def on_saved(_value: object, _at: float) -> None:
             self.outbox.send(Actor(request.asker), Done(request.request, None))

@@ -33,13 +33,15 @@ class Maintenance:
 
     One round every few seconds pings one node, and looks whether a search, a refreshing lookup or saving is due. A
     search pings the bootstrap nodes that are not in the table and looks up our own id first, then random ids in the
-    emptiest bucket, until there are enough entries. A failing node is pinged again by a timer of its own.
+    emptiest bucket, until there are enough entries. A failing node is pinged again by a timer of its own. `_loaded`:
+    the saved table has been asked for and has come, if there is one, so that ours may take its place.
     """
 
     __slots__ = (
         "_backoff",
         "_contacts",
         "_entropy",
+        "_loaded",
         "_local",
         "_pinger",
         "_run",
@@ -70,6 +72,7 @@ class Maintenance:
         self._settings = core.settings
         self._entropy = core.entropy
         self._run = 0
+        self._loaded = False
         self._searching = False
         self._searched = 0
         self._backoff = core.settings.search_backoff
@@ -97,8 +100,12 @@ class Maintenance:
         self._run += 1
 
     def save(self, now: float, on_saved: Callable[[Any, float], None] | None = None) -> None:
-        """Send the table to the store."""
+        """Send the table to the store, unless it would only do away with a better one: empty, or never loaded."""
         self._saved_at = now
+        if not self._loaded or not len(self._contacts.table):
+            if on_saved is not None:
+                on_saved(None, now)
+            return
         entries = snapshot.dump(self._contacts.table, self._local.unix_offset)
         self._store.ask(SaveTable, entries, on_value=on_saved or _ignore, deadline=now + _STORE_TIMEOUT)
 
@@ -174,6 +181,7 @@ class Maintenance:
     def _on_loaded(self, saved: Any, now: float) -> None:
         if not self.running:
             return
+        self._loaded = True
         entries = snapshot.load(
             saved, self._local.unix_offset, self._settings.ip_limits, self._contacts.records
         )

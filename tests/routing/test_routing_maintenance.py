@@ -12,11 +12,16 @@ from codexdht.messages.internal import (
     CallAnswer,
     Close,
     Done,
+    Life,
     LocalRecords,
     Lookup,
+    NodeLife,
+    PeerSeen,
     PingNode,
     SaveTable,
+    Start,
 )
+from codexdht.routing import snapshot
 from codexdht.routing.settings import RoutingSettings
 
 API = Actor.API
@@ -103,6 +108,22 @@ def test_the_table_is_saved_every_ten_minutes_and_at_stop(swarm: Any) -> None:
     assert saves == 2
     me.machine.stop(swarm.now)
     assert any(isinstance(m, SaveTable) for _, messages in me.machine.outbox.take() for m in messages)
+
+
+def test_a_table_that_was_never_loaded_takes_the_place_of_no_saved_one(swarm: Any) -> None:
+    """A node that is closed without a start, or before the store has answered, and one that is stopped then, leaves the
+    saved table alone, also when a peer has come to it meanwhile; close is answered at once."""
+    saved = snapshot.dump(swarm.grow(5)[0].machine.table, 0.0)
+    stranger = swarm.signer.record()
+    seen = PeerSeen(stranger.node_id, "8.8.8.8", 9, stranger.encoded, False)
+    for life in (NodeLife(Actor.API, Life.OPEN), Start(API, 0, swarm.now + 1)):
+        me = swarm.add(life=False, stored={"LoadTable": saved})
+        swarm.tell(me, life, seen, Close(API, 1, swarm.now + 2))
+        assert me.reply(1) == Done(1, None)
+        assert len(me.machine.table) == 1
+        me.machine.stop(swarm.now)
+        assert not any(isinstance(m, SaveTable) for _, m in me.said)
+        assert not any(isinstance(m, SaveTable) for _, ms in me.machine.outbox.take() for m in ms)
 
 
 def test_a_random_lookup_runs_every_five_minutes(swarm: Any) -> None:
