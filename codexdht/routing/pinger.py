@@ -18,22 +18,24 @@ from codexdht.routing.nodes import NodesAnswer, scope_objection
 from codexdht.routing.votes import AddressVotes
 
 _PING: Final = Kind.PING
+_TELL_AGAIN: Final = 60.0
 
 OnPong = Callable[[Pong | None, float, float], None]
 """The PONG (None: none came), its round trip in seconds, now."""
 
 
 class Pinger:
-    """Listens to its own PINGs and to the FIND_NODEs that fetch a changed record. `in_flight` counts both."""
+    """Listens to its own PINGs and to the FIND_NODEs that fetch a changed record. `in_flight` counts both. `_told`: the
+    majority that the wire was told of last, and when, by whether it is an IPv6 address."""
 
-    __slots__ = ("_calls", "_contacts", "_local", "_outbox", "_voted", "in_flight", "votes")
+    __slots__ = ("_calls", "_contacts", "_local", "_outbox", "_told", "in_flight", "votes")
 
     def __init__(self, core: Core, contacts: Contacts, calls: Calls) -> None:
         self._contacts = contacts
         self._calls = calls
         self._local = core.local
         self._outbox = core.outbox
-        self._voted: Endpoint | None = None
+        self._told: dict[bool, tuple[Endpoint, float]] = {}
         self.votes = AddressVotes(core.settings)
         self.in_flight = 0
 
@@ -83,7 +85,7 @@ class Pinger:
     # Address votes ------------------------------------------------------------------------------------------------
 
     def _count_vote(self, voter: SignedPeerRecord, seen: Endpoint, now: float) -> None:
-        """Take a vote; tell the wire of a new majority, and warn while our record goes on saying otherwise."""
+        """Take a vote, and tell the wire of a majority against our record."""
         host = voter.endpoint[0] if voter.endpoint is not None else ""
         if not _can_have_seen(host, seen):
             self._contacts.counters["votes_refused_address"] += 1
@@ -92,12 +94,19 @@ class Pinger:
             self._contacts.counters["votes_refused_network"] += 1
             return
         address = self.votes.majority(seen[0], now)
-        if address is None or self._is_announced(address):
-            return
-        if address == self._voted:
+        if address is not None and not self._is_announced(address):
+            self._tell(address, now)
+
+    def _tell(self, address: Endpoint, now: float) -> None:
+        """Tell the wire of a majority; warn while our record goes on saying otherwise, and tell the wire again: it may
+        have a fixed address, or have died or failed to save the new one."""
+        family = ":" in address[0]
+        told, told_at = self._told.get(family, (None, now))
+        if told == address:
             self._outbox.log("warning", "address_disagrees", seen=f"{address[0]} {address[1]}")
-            return
-        self._voted = address
+            if now < told_at + _TELL_AGAIN:
+                return
+        self._told[family] = address, now
         self._outbox.send(Actor.WIRE, AddressVoted(*address))
 
     def _is_announced(self, address: Endpoint) -> bool:
