@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from codexdht.errors import DecodeError
@@ -15,6 +16,10 @@ from codexdht.routing.nodes import MAX_PACKETS
 
 _GRACE = 0.5
 _RECORD_KINDS: Final = (int(Kind.NODES), int(Kind.PROVIDERS))
+_DECODE: Final[dict[int, Callable[[bytes], Any]]] = {
+    Kind.PONG: discv5.decode_pong,
+    Kind.TALK_RESP: discv5.decode_talk_response,
+}
 _ADD_PROVIDER: Final = Kind.ADD_PROVIDER
 _WIRE: Final = Actor.WIRE
 
@@ -43,11 +48,11 @@ class CallListener(Protocol):
     """Who is told how a call goes."""
 
     def call_answered(self, call: PendingCall, body: Any, rtt: float, last: bool, now: float, /) -> None:
-        """A packet came. body: encoded records of NODES and PROVIDERS, else the undecoded body; it is empty with a
-        `last` that only says that nothing more will come, and for an ADD_PROVIDER that has left."""
+        """A packet came. body: encoded records of NODES and PROVIDERS, a Pong, or the response of a TALK_RESP; it is
+        empty with a `last` that only says that nothing more will come, and for an ADD_PROVIDER that has left."""
 
     def call_failed(self, call: PendingCall, reason: str, now: float, /) -> None:
-        """Nothing came."""
+        """Nothing came, or (reason `undecodable`) nothing that decodes."""
 
 
 class Calls:
@@ -113,6 +118,7 @@ class Calls:
             body = self._body(call, answer)
         except DecodeError:
             self._counters["call_answers_undecodable"] += 1
+            self._end(answer.call, "undecodable", now)
             return
         if first:
             self._contacts.answered(call.record, call.kind, answer.rtt, answer.client_mode, now)
@@ -163,8 +169,9 @@ class Calls:
 
     def _body(self, call: PendingCall, answer: CallAnswer) -> Any:
         if answer.kind not in _RECORD_KINDS:
+            body = _DECODE[answer.kind](answer.body)
             call.left = 0
-            return answer.body
+            return body
         total, records = discv5.decode_records(answer.body)
         if call.left is None:
             if total > MAX_PACKETS:
@@ -174,5 +181,5 @@ class Calls:
         return records
 
 
-_NODES_FAULT = ("timeout", "unreachable")
+_NODES_FAULT = ("timeout", "unreachable", "undecodable")
 _REASONS = (*_NODES_FAULT, "busy", "closed", "lost")

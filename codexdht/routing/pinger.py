@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from codexdht.errors import DecodeError
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind, Pong
 from codexdht.messages.internal import Actor, AddressVoted
@@ -48,9 +47,9 @@ class Pinger:
         """Take a PONG, or the record that one has made us ask for."""
         self.in_flight -= last
         if call.kind == _PING:
-            pong = self.heard(call.record, body, now)
+            self.heard(call.record, body, now)
             if call.context is not None:
-                call.context(pong, rtt, now)
+                call.context(body, rtt, now)
         elif body:
             answer: NodesAnswer = call.context
             self._contacts.learn(answer.take(body, self._contacts.records, self._contacts.counters), now)
@@ -61,18 +60,12 @@ class Pinger:
         if call.kind == _PING and call.context is not None:
             call.context(None, 0.0, now)
 
-    def heard(self, record: SignedPeerRecord, body: bytes, now: float) -> Pong | None:
+    def heard(self, record: SignedPeerRecord, pong: Pong, now: float) -> None:
         """Learn from the PONG of a node, whoever sent it the PING: count its vote, and fetch its record if that has
-        changed. Return what it says, if it decodes."""
-        try:
-            pong = discv5.decode_pong(body)
-        except DecodeError:
-            self._contacts.counters["pongs_undecodable"] += 1
-            return None
+        changed."""
         self._count_vote(record, (pong.host, pong.port), now)
         if pong.seq > self._contacts.best_record(record).seq:
             self._fetch(record, now)
-        return pong
 
     def _fetch(self, record: SignedPeerRecord, now: float) -> None:
         if self._calls.room:

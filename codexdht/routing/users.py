@@ -41,8 +41,9 @@ _QUERY_AND_STORE: Final = 2
 _REFUSALS: Final = {
     "busy": ("busy", "too many requests to peers are in flight"),
     "closed": ("not_running", "the node is not open"),
+    "undecodable": ("timeout", "the node's answer does not decode"),
 }
-"""What users are told of a call that could not be sent, by its reason."""
+"""What users are told of a call that could not be sent, or was answered with nothing of use, by its reason."""
 OnRecord = Callable[[SignedPeerRecord, float], None]
 
 
@@ -201,12 +202,7 @@ class UserRequests:
 
     def call_answered(self, call: PendingCall, body: Any, _rtt: float, _last: bool, _now: float) -> None:
         """Pass the answer of a TALK_REQ on."""
-        number = call.context.request
-        try:
-            self._end(call.context, Done(number, discv5.decode_talk_response(body)))
-        except DecodeError:
-            self._counters["talk_responses_undecodable"] += 1
-            self._end(call.context, Failed(number, "timeout", "the node's answer does not decode"))
+        self._end(call.context, Done(call.context.request, body))
 
     def call_failed(self, call: PendingCall, reason: str, _now: float) -> None:
         """Say that a TALK_REQ was not answered."""

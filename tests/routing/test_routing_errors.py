@@ -117,7 +117,7 @@ def test_a_talk_answer_that_does_not_decode(swarm: Any) -> None:
     [failed] = replies(me, 1)
     assert failed.code == "timeout"
     assert "does not decode" in failed.text
-    assert me.counters["talk_responses_undecodable"] == 1
+    assert me.counters["call_answers_undecodable"] == 1
 
 
 def test_a_node_that_nobody_knows_cannot_be_pinged(swarm: Any) -> None:
@@ -229,6 +229,33 @@ def test_an_answer_of_which_packets_are_missing_is_an_answer(swarm: Any) -> None
     assert listener.heard == [([b"record"], False)]
     swarm.tell(me, CallFailed(1, "timeout"))
     assert listener.heard[1:] == [([], True)]
+    assert (entry.failures, entry.answers) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answered_by"),
+    [
+        (Kind.PING, Kind.PONG),
+        (Kind.FIND_NODE_FAST, Kind.NODES),
+        (Kind.GET_PROVIDERS, Kind.PROVIDERS),
+        (Kind.TALK_REQ, Kind.TALK_RESP),
+    ],
+)
+def test_an_answer_that_does_not_decode_is_as_good_as_none(swarm: Any, kind: int, answered_by: int) -> None:
+    """The call ends at once, and the node is blamed."""
+    me, entry, listener = asked(swarm, kind)
+    swarm.tell(me, CallAnswer(1, answered_by, b"\x08\x01\x12\xff", 0.1, False))
+    assert listener.heard == ["undecodable"]
+    assert (entry.failures, entry.answers) == (1, 1)
+    assert len(me.machine._calls) == 0
+
+
+def test_what_came_before_a_packet_that_does_not_decode_counts(swarm: Any) -> None:
+    """The call ends with it, and is answered."""
+    me, entry, listener = asked(swarm, Kind.FIND_NODE)
+    swarm.tell(me, CallAnswer(1, Kind.NODES, encode_records(3, [b"record"]), 0.1, False))
+    swarm.tell(me, CallAnswer(1, Kind.NODES, b"\x08\x03\x12\xff", 0.1, False))
+    assert listener.heard == [([b"record"], False), ([], True)]
     assert (entry.failures, entry.answers) == (0, 2)
 
 
