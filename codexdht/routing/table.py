@@ -297,12 +297,15 @@ class RoutingTable:
         self.buckets[at : at + 1] = [b for b in branch.children if isinstance(b, Bucket)]
 
     def _make_room(self, newcomer: Entry) -> bool:
-        """Let the least relevant entry go, if it is less relevant than the newcomer and not among our k closest."""
+        """Let the least relevant entry go that is not among our k closest, if the newcomer is more relevant, or will be
+        among them."""
         if not newcomer.answers:
             return False
         near = set(self._closest_to_us())
         worst = min((e for e in self if e.number not in near), key=Entry.relevance, default=None)
-        if worst is None or worst.relevance() >= newcomer.relevance():
+        if worst is None:
+            return False
+        if worst.relevance() >= newcomer.relevance() and not self._is_nearer(newcomer, near):
             return False
         self._take_out(worst, self._bucket(worst.number))
         self._counters["table_too_many"] += 1
@@ -311,6 +314,9 @@ class RoutingTable:
     def _closest_to_us(self) -> Iterable[int]:
         own = self._own.to_bytes(32, "big")
         return (e.number for e in self.nearest(own, self._settings.bucket_size))
+
+    def _is_nearer(self, newcomer: Entry, near: set[int]) -> bool:
+        return newcomer.number ^ self._own < max(number ^ self._own for number in near)
 
     def _has_room(self, network: str | None, bucket: Bucket) -> bool:
         if network is None:

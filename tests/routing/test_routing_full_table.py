@@ -63,6 +63,22 @@ def test_in_a_full_table_the_slowest_gives_way_but_not_our_neighbours() -> None:
     assert [i for i in range(1, 17) if table.get(record_of((i << 250) + 5).node_id) is None] == [9]
 
 
+def test_in_a_full_table_a_new_neighbour_has_a_place_however_slow() -> None:
+    """A node that has answered and is nearer than the last of the k closest to us replaces the least relevant of the
+    others, and is then safe itself."""
+    table = RoutingTable(OWN, RoutingSettings(bucket_size=4, max_entries=16, ip_limits="off"), Counter())
+    for i in range(1, 17):
+        table.answered(record_of((i << 250) + 5), 0.1 + i / 1000, 1.0)
+    farther, neighbour, faster = (record_of((i << 249) + 9) for i in (9, 7, 40))
+    assert table.answered(farther, 3.0, 2.0) is None
+    assert table.add(neighbour, 2.0) is None
+    assert table.answered(neighbour, 3.0, 2.0) is not None
+    assert [i for i in range(1, 17) if table.get(record_of((i << 250) + 5).node_id) is None] == [16]
+    assert table.answered(faster, 0.01, 3.0) is not None
+    assert table.get(neighbour.node_id) is not None
+    assert len(table) == 16
+
+
 def test_spares_that_never_answered_give_way_to_newer_ones(bucket: RoutingTable) -> None:
     """In a full replacement cache the oldest that has not answered leaves."""
     bucket.answered(record_of(FAR), 0.1, 0.0)
