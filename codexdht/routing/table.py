@@ -109,22 +109,25 @@ class RoutingTable:
         number = record.number
         entry = self._entries.get(number)
         if entry is not None:
-            if record.seq > entry.record.seq:
-                self._renew(entry, record)
+            self._take_newer(entry, record)
             return entry
-        return self._learn(number, record, now)
+        spare = self._bucket(number).spare(number)
+        if spare is not None:
+            self._take_newer(spare, record)
+            return None
+        newcomer = self._newcomer(record, now)
+        if newcomer is not None:
+            self._place(newcomer)
+        return self._entries.get(number)
 
     def answered(self, record: SignedPeerRecord, rtt: float, now: float) -> Entry | None:
         """Count an answer of a node, which earns it a place before nodes that never answered. One from an address that
         its newest record does not name any more says nothing of the address that is handed on."""
-        entry = self.add(record, now)
         number = record.number
-        if entry is None:
-            spare = self._bucket(number).spare(number)
-            if spare is not None and spare.record.endpoint == record.endpoint:
-                spare.answered(rtt, now)
-                return self._promote_over_unseen(spare)
-            return None
+        if number not in self._entries:
+            return self._answered_outside(record, rtt, now)
+        entry = self._entries[number]
+        self._take_newer(entry, record)
         if entry.record.endpoint != record.endpoint:
             return entry
         standing = entry.answers and not entry.failures
@@ -177,21 +180,32 @@ class RoutingTable:
             node = node.children[number >> node.shift & 1]
         return node
 
-    def _learn(self, number: int, record: SignedPeerRecord, now: float) -> Entry | None:
-        bucket = self._bucket(number)
-        spare = bucket.spare(number)
-        if spare is not None:
-            if record.seq > spare.record.seq:
-                self._renew(spare, record)
+    def _newcomer(self, record: SignedPeerRecord, now: float) -> Entry | None:
+        if record.endpoint is None or record.number == self._own:
             return None
-        if record.endpoint is None or number == self._own:
-            return None
-        network = network_of(record.endpoint[0], self._settings.ip_limits)
-        entry = Entry(record, number, network, now)
-        self._place(entry)
-        return self._entries.get(number)
+        return Entry(record, record.number, network_of(record.endpoint[0], self._settings.ip_limits), now)
 
-    def _renew(self, entry: Entry, record: SignedPeerRecord) -> None:
+    def _answered_outside(self, record: SignedPeerRecord, rtt: float, now: float) -> Entry | None:
+        """Count an answer of a node that is no entry, and give it the place that this earns it."""
+        bucket = self._bucket(record.number)
+        node = bucket.spare(record.number)
+        if node is None:
+            node = self._newcomer(record, now)
+            if node is None:
+                return None
+        else:
+            self._take_newer(node, record)
+            if node.record.endpoint != record.endpoint:
+                return None
+            bucket.spares.remove(node)
+            self._release(node)
+        node.answered(rtt, now)
+        self._place(node)
+        return self._entries.get(record.number)
+
+    def _take_newer(self, entry: Entry, record: SignedPeerRecord) -> None:
+        if record.seq <= entry.record.seq:
+            return
         if record.endpoint is None:
             self._counters["table_refused_no_endpoint"] += 1
             return
@@ -214,6 +228,8 @@ class RoutingTable:
 
     def _place(self, entry: Entry) -> None:
         bucket = self._bucket(entry.number)
+        if entry.answers:
+            self._drop_unseen(entry.network, bucket)
         if not self._has_room(entry.network, bucket):
             return
         while len(bucket.entries) >= self._settings.bucket_size:
@@ -254,14 +270,6 @@ class RoutingTable:
             self._release(leaving)
         bucket.spares.append(entry)
         self._charge(entry)
-
-    def _promote_over_unseen(self, spare: Entry) -> Entry | None:
-        """Give a spare that has answered the place of an entry that never has."""
-        bucket = self._bucket(spare.number)
-        bucket.spares.remove(spare)
-        self._release(spare)
-        self._place(spare)
-        return self._entries.get(spare.number)
 
     def _must_go(self, entry: Entry, bucket: Bucket) -> bool:
         if entry.reliability is not None and entry.reliability < self._settings.min_reliability:
@@ -319,14 +327,33 @@ class RoutingTable:
         return newcomer.number ^ self._own < max(number ^ self._own for number in near)
 
     def _has_room(self, network: str | None, bucket: Bucket) -> bool:
-        if network is None:
-            return True
-        here = sum(e.network == network for e in bucket.members())
-        room = here < self._settings.bucket_ip_limit
-        room = room and self._networks.get(network, 0) < self._settings.table_ip_limit
+        room = not (self._is_share_full(network, bucket) or self._is_share_full(network))
         if not room:
             self._counters["table_refused_network"] += 1
         return room
+
+    def _is_share_full(self, network: str | None, bucket: Bucket | None = None) -> bool:
+        """Tell whether a bucket, or else the table, has as many nodes of a network as it may have."""
+        if network is None:
+            return False
+        if bucket is None:
+            return self._networks.get(network, 0) >= self._settings.table_ip_limit
+        return sum(e.network == network for e in bucket.members()) >= self._settings.bucket_ip_limit
+
+    def _drop_unseen(self, network: str | None, bucket: Bucket) -> None:
+        """Where a network has its share, let one of its nodes go that has never answered: such records cost nothing to
+        make up."""
+        if self._is_share_full(network, bucket):
+            buckets = [bucket]
+        elif self._is_share_full(network):
+            buckets = self.buckets
+        else:
+            return
+        members = (e for bucket in buckets for e in bucket.members() if e.network == network)
+        unseen = next((e for e in members if not e.answers), None)
+        if unseen is not None:
+            self.remove(unseen.node_id)
+            self._counters["table_unseen_dropped"] += 1
 
     def _charge(self, entry: Entry) -> None:
         if entry.network is not None:

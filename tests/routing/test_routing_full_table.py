@@ -113,6 +113,28 @@ def test_removed_spares_leave_their_share_of_the_network(bucket: RoutingTable) -
     assert spares(bucket) == [2, 3]
 
 
+def test_made_up_records_take_no_share_of_a_network_from_nodes_that_answer() -> None:
+    """Where the limits, of the table or of a bucket, refuse a node that has answered, one of its network that never has
+    leaves, entry or spare, wherever it is; those that have answered stay."""
+    settings = RoutingSettings(bucket_size=3, replacements=2, split_bits=2, table_ip_limit=6)
+    table = RoutingTable(OWN, settings, Counter())
+    regions = [i << 254 for i in range(4)]
+    for at, others in zip(regions, (2, 2, 3, 3), strict=True):
+        for i in range(1, others + 1):
+            table.answered(record_of(at + i), 0.1, 0.0)
+    for at in regions[1:]:
+        for i in (5, 6):
+            table.add(record_of(at + i, f"9.9.9.{i}"), 1.0)
+    assert len(table) == 11
+    assert sum(len(bucket.spares) for bucket in table.buckets) == 5
+    honest = [record_of(regions[n] + i, f"9.9.9.{i}") for n in (3, 0, 1, 2) for i in (7, 8)]
+    for record in honest:
+        table.answered(record, 0.1, 2.0)
+    members = [e for bucket in table.buckets for e in bucket.members() if e.network == "9.9.9.0/24"]
+    assert {e.number for e in members} == {record.number for record in honest[:6]}
+    assert all(e.answers for e in members)
+
+
 def test_a_spare_comes_in_with_its_newest_record(bucket: RoutingTable) -> None:
     """What was learnt of it meanwhile is not lost; an older record changes nothing."""
     bucket.answered(record_of(FAR), 0.1, 0.0)
