@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,25 @@ def test_a_node_is_asked_about_the_nearest_gap_around_it() -> None:
 def answer(query: Lookup, ask: Ask, named: list[int]) -> None:
     query.on_records(ask, [record_of(distance) for distance in named], 0.0)
     query.on_answer(ask, 0.0)
+
+
+@pytest.mark.parametrize(("names_others", "believed"), [(True, 2), (False, 0)])
+def test_who_knows_few_is_believed_until_a_live_node_says_otherwise(
+    names_others: bool, believed: int
+) -> None:
+    """In a network of four, where each tells of the three others, and where none has anything to tell yet: two that do
+    not know each other cannot both know all. Either way the lookup ends when each has been asked once."""
+    nodes = [1 << 252, 1 << 253, 1 << 254, 1 << 255]
+    query = make_lookup(4, 2, nodes)
+    asked = []
+    while asks := query.next(0.0):
+        for ask in asks:
+            answer(query, ask, [at for at in nodes if names_others and record_of(at) != ask.record])
+        asked += asks
+        if len(asked) == 2:
+            assert len(query.certain(0.0)) == believed
+    assert query.done
+    assert len(asked) == len(query.closest()) == 4
 
 
 def make_lookup(width: int, alpha: int, start: list[int]) -> Lookup:

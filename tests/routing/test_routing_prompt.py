@@ -39,12 +39,14 @@ def record_of(distance: int) -> SignedPeerRecord:
 
 
 class Net:
-    """Nodes named by their distance from the target, which is zero. Each knows the 24 nearest to itself, and others."""
+    """Nodes named by their distance from the target, which is zero. Each knows the 24 nearest to itself, and others;
+    those that are `fresh`, nobody."""
 
     def __init__(self, seed: int, size: int, dead: float = 0.0) -> None:
         self.entropy = seeded(seed)
         self.slowest = 0.15
         self.nodes = sorted(self.entropy.getrandbits(255) for _ in range(size))
+        self.fresh: set[int] = set()
         self.dead = {node for node in self.nodes if self.entropy.random() < dead}
         self.others = {node: self.entropy.sample(self.nodes, min(40, size)) for node in self.nodes}
 
@@ -58,15 +60,18 @@ class Net:
 
     def named(self, ask: Ask) -> list[SignedPeerRecord]:
         own = int.from_bytes(ask.record.node_id, "big")
+        if own in self.fresh:
+            return []
         nearest = sorted(self.nodes, key=lambda node: node ^ own)[1:25]
         knows = {*nearest, *self.others[own]} - {own}
         about = int.from_bytes(ask.about, "big")
         return [record_of(node) for node in sorted(knows, key=lambda node: node ^ about)[:6]]
 
-    def lookup(self, scale: int) -> LookupQuery:
+    def lookup(self, scale: int, start: list[int] | None = None) -> LookupQuery:
         shape = Shape(WIDTH, ALPHA, LIMIT, LAST, TOLD, scale)
         query = LookupQuery(TARGET, OWN, shape, lambda node_id, now: (EXPECTED, False))
-        query.add(record_of(node) for node in self.entropy.sample(self.nodes, 8))
+        start = self.entropy.sample(self.nodes, 8) if start is None else start
+        query.add(map(record_of, start))
         return query
 
 
@@ -127,6 +132,20 @@ def test_a_lookup_with_pings_finds_the_closest(size: int) -> None:
         asks, _ = drive(query, net)
         assert any(ask.kind == Kind.PING for ask in asks)
         assert [int.from_bytes(record.node_id, "big") for record in query.closest()] == net.nodes[:WIDTH]
+
+
+@pytest.mark.parametrize("factor", [1, 4, 1000])
+def test_nodes_that_have_just_started_end_no_lookup(factor: int) -> None:
+    """Where the three nearest known nodes know nobody yet, the 16 closest are found all the same, but for one at most;
+    also with a guess that is too large, by which every node known is near enough to be sent a PING and no more."""
+    for seed in range(20):
+        net = Net(seed, 400)
+        start = sorted(net.entropy.sample(net.nodes, 80))[:WIDTH]
+        net.fresh, net.slowest = set(start[:3]), 0.05
+        query = net.lookup(min(net.scale * factor, 1 << 256), start)
+        drive(query, net)
+        found = {int.from_bytes(record.node_id, "big") for record in query.closest()}
+        assert len(found & set(net.nodes[:WIDTH])) >= WIDTH - 1
 
 
 def test_a_lookup_at_its_limit_may_end() -> None:

@@ -33,7 +33,8 @@ class Candidate:
     due: when its request no longer holds a place; given_up: when the lookup no longer waits for it to end (a late
     answer still counts). points: the distances that it was asked about, none if it was sent nothing but a PING;
     pinged: whether a PING was the last that it was sent; named: how many nodes it has named since it was asked last;
-    reach: how far the farthest of them is from that point; claims: what follows from its answers.
+    reach: how far the farthest of them is from that point; names: the distances of all that it has ever named; claims:
+    what follows from its answers.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class Candidate:
         "due",
         "given_up",
         "named",
+        "names",
         "pinged",
         "points",
         "reach",
@@ -61,6 +63,7 @@ class Candidate:
         self.pinged = False
         self.named = 0
         self.reach = 0
+        self.names: tuple[int, ...] = ()
         self.claims: tuple[Span, ...] = ()
 
     @property
@@ -103,6 +106,7 @@ class Candidate:
     def has_named(self, distances: list[int]) -> None:
         """Take the distances (to the target) of nodes that it has named."""
         self.named += len(distances)
+        self.names += tuple(distances)
         self.reach = max([self.reach, *(distance ^ self.points[-1] for distance in distances)])
 
     def has_answered(self) -> None:

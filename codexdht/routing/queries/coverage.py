@@ -20,6 +20,7 @@ _ID_BITS: Final = 256
 
 Span = tuple[int, int]
 """A subtree: from this distance to before that one. As a claim: the nodes named are all there are in it."""
+EVERYWHERE: Final[Span] = (0, 1 << _ID_BITS)
 
 
 def subtree(distance: int, bits: int) -> Span:
@@ -32,9 +33,10 @@ def claim(about: int, named: int, reach: int) -> Span:
     """Return what an answer of `named` nodes about a point claims; the farthest is `reach` away from that point.
 
     Whoever is nearer to the point would have been named in its place. The largest subtree around the point that holds
-    nobody else is the one of half that reach, rounded to a power of two. Who names fewer than six knows nobody else.
+    nobody else is the one of half that reach, rounded to a power of two. Who names fewer than six knows nobody else:
+    in a small network that is all there are, in a large one the node has just started.
     """
-    return subtree(about, max(reach.bit_length() - 1, 0) if named >= ANSWER_SIZE else _ID_BITS)
+    return subtree(about, max(reach.bit_length() - 1, 0)) if named >= ANSWER_SIZE else EVERYWHERE
 
 
 def is_credible(claimed: Span, claimant: int, known: list[int], most: int = _ID_BITS) -> bool:

@@ -54,9 +54,10 @@ class Lookup:
     A node that does not answer within its expected time loses its place, so that the next one is asked at once; when
     twice that time has passed, the lookup may end without it, and at once when the lookup has taken `_WAITS` seconds.
     Each that was lost in this way makes room for one more (`_failed` counts those that are not open any more): where
-    one node is gone, others are. Once somebody has told of nodes, `shape.told` near ones are asked, and when the α
-    closest have answered, `shape.last`. When nothing is left to explore, a few behind the closest are sent PINGs, in
-    case that some of those do not answer. Before anybody has answered, a lookup ends only when nobody can any more.
+    one node is gone, others are. Once somebody has told of nodes, or that it knows of none (`_told`), `shape.told` near
+    ones are asked, and when the α closest have answered, `shape.last`. When nothing is left to explore, a few behind
+    the closest are sent PINGs, in case that some of those do not answer. Before anybody has answered, a lookup ends
+    only when nobody can any more.
     """
 
     __slots__ = (
@@ -139,6 +140,7 @@ class Lookup:
         candidate = self._close(ask)
         if candidate is not None:
             candidate.has_answered()
+            self._told = self._told or not candidate.pinged
 
     def on_timeout(self, ask: Ask, _now: float) -> None:
         """A node has not answered."""

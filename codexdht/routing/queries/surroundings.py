@@ -8,7 +8,7 @@ from typing import Final
 
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.queries.candidate import Candidate, State
-from codexdht.routing.queries.coverage import Span, first_gap, home_bits, is_credible, subtree
+from codexdht.routing.queries.coverage import EVERYWHERE, Span, first_gap, home_bits, is_credible, subtree
 from codexdht.routing.queries.query import FARTHEST
 
 _KEPT: Final = 4
@@ -91,14 +91,17 @@ class Surroundings:
 
     def claims(self, radius: int) -> list[Span]:
         """Return the credible claims of the nodes near the target."""
-        distances = self.distances
         near = [c for c in self._candidates if c.distance <= radius]
-        return [
-            claimed
-            for c in near
-            for claimed in c.claims
-            if is_credible(claimed, c.distance, distances, self.home)
-        ]
+        return [claimed for c in near for claimed in c.claims if self._is_believed(claimed, c)]
+
+    def _is_believed(self, claimed: Span, claimant: Candidate) -> bool:
+        """Tell whether a claim is credible, and, if it is that there is nobody else at all, not refuted by a live node
+        that the claimant has not named."""
+        if not is_credible(claimed, claimant.distance, self.distances, self.home):
+            return False
+        if claimed != EVERYWHERE:
+            return True
+        return all(c is claimant or c.distance in claimant.names for c in self._candidates if c.is_alive)
 
     def gap(self, radius: int, level: int = 1) -> int | None:
         """Return the nearest distance below a radius of which fewer than `level` nodes have told."""
