@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 _DRAIN: Final = 64
 _LARGEST: Final = 64 * 1024 * 1024
+_UNREAD: Final = 10_000
+"""Replies that wait for one client to read them."""
 
 
 class UsersPort:
@@ -85,6 +87,7 @@ def _bind(
     sock: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
     sock.set(zmq.LINGER, 500)
     sock.set(zmq.ROUTER_MANDATORY, 1)
+    sock.set(zmq.SNDHWM, _UNREAD)
     sock.set(zmq.MAXMSGSIZE, _LARGEST)
     if server_key is not None and endpoint.startswith("tcp://"):
         sock.set(zmq.CURVE_SERVER, 1)

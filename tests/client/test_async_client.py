@@ -87,6 +87,26 @@ def test_a_node_that_answers_twice(endpoint: str) -> None:
     run(endpoint, use)
 
 
+def test_a_loop_that_reads_late(endpoint: str) -> None:
+    """Replies that come while the loop is busy, as with starting thousands of calls, wait for it; none is lost."""
+    reply = msgspec.msgpack.encode({"ok": True, "result": None, "filling": bytes(1000)})
+
+    async def use(client: AsyncClient) -> None:
+        with zmq.Context.instance().socket(zmq.ROUTER) as node:
+            node.set(zmq.ROUTER_MANDATORY, 1)
+            node.set(zmq.SNDTIMEO, 3000)
+            node.bind(endpoint)
+            call = asyncio.create_task(client.open())
+            while not node.poll(0):
+                await asyncio.sleep(0)
+            sender, number, *_ = node.recv_multipart()
+            for _ in range(5000):
+                node.send_multipart((sender, number, b"", reply))
+            await call
+
+    run(endpoint, use)
+
+
 def test_no_node_for_asyncio(endpoint: str) -> None:
     """Where nobody listens a call ends with a clear error within its time."""
 
