@@ -46,6 +46,9 @@ from codexdht.messages.internal import (
 from codexdht.messages.machine import Outbox
 
 _MARGIN_SHARE: Final = 0.25
+_STOP_SECONDS: Final = 2.0
+"""How long requests may still wait after `stop`; the reactor ends half a second later."""
+_STOPPING: Final = "the node is shutting down"
 
 Resume = Callable[[float], None]
 
@@ -114,7 +117,7 @@ class ApiMachine:
         if timeout > limit:
             raise BadRequest(f"timeout is {timeout:g} s; {limit:g} s are the limit")
         if self._stopping:
-            raise NotRunning("the node is shutting down")
+            raise NotRunning(_STOPPING)
         if not self._pending.has_room(size):
             raise Busy("too many requests are waiting; try again")
         margin = min(self._settings.reply_margin, timeout * _MARGIN_SHARE)
@@ -184,12 +187,15 @@ class ApiMachine:
 
     # Replies --------------------------------------------------------------------------------------------------
 
-    def _finish(self, pending: Pending) -> None:
-        """Answer with what there is: every answer, or at the deadline some."""
+    def _finish(self, pending: Pending, cut_short: ApiError | None = None) -> None:
+        """Answer with what there is: every answer, or at the deadline some. `cut_short` is said in place of a timeout
+        where that has not come yet."""
         try:
             if pending.finish is None:
                 raise self._too_early(pending)
             self._reply(pending, encode_result(pending.finish(pending.answers)), None)
+        except RequestTimeout as error:
+            self._fail(pending, cut_short or error)
         except ApiError as error:
             self._fail(pending, error)
 
@@ -295,7 +301,7 @@ class ApiMachine:
     def tick(self, now: float) -> None:
         """Answer every request whose time is over; go on with the life of the node."""
         for pending in self._pending.due(now):
-            self._finish(pending)
+            self._finish(pending, NotRunning(_STOPPING) if now < pending.reply_at else None)
         self._parked = [item for item in self._parked if item[0].is_open]
         if self._life.tick(now):
             self._unpark(now)
@@ -305,9 +311,10 @@ class ApiMachine:
         times = (self._pending.deadline(), self._life.deadline())
         return min((time for time in times if time is not None), default=None)
 
-    def stop(self, now: float) -> None:  # noqa: ARG002
-        """Take no further requests; those that wait may still be answered."""
+    def stop(self, now: float) -> None:
+        """Take no further requests; those that wait have 2 s left."""
         self._stopping = True
+        self._pending.hasten(now + _STOP_SECONDS)
 
     def is_idle(self) -> bool:
         """Tell whether every request is answered."""

@@ -26,8 +26,8 @@ def error_of(failed: Failed) -> ApiError:
 class Pending:
     """One request: where its reply goes, until when, and what it waits for.
 
-    `reply_at` is when it is answered at the latest, `deadline` the one that actors are given. `answers` belongs to the
-    messages that were sent for it, by `numbers`, and `owed` counts those without an answer.
+    `reply_at` is when its time is over and it is answered with what there is, `deadline` the one that actors are given.
+    `answers` belongs to the messages that were sent for it, by `numbers`, and `owed` counts those without an answer.
     """
 
     __slots__ = (
@@ -120,6 +120,11 @@ class PendingTable:
         while self._heap and not self._heap[0][2].is_open:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
+
+    def hasten(self, until: float) -> None:
+        """Have every open request answered at that time at the latest."""
+        self._heap = [(min(reply_at, until), number, pending) for reply_at, number, pending in self._heap]
+        heapq.heapify(self._heap)
 
     def due(self, now: float) -> Iterator[Pending]:
         """Give out every open request that must be answered now. The caller closes each."""

@@ -154,6 +154,26 @@ def test_stopping_answers_what_waits_and_takes_nothing_new(bench: MakeBench) -> 
     assert node.machine.is_idle()
 
 
+def test_stopping_answers_every_request_in_time(bench: MakeBench) -> None:
+    """However much time they have left, the waiting requests are answered before the process ends: with what has been
+    found, else with `not_running`, once each."""
+    node = bench(silent(internal.Lookup, internal.Publish, internal.Close))
+    for method, params in (("lookup", {"id": ID}), ("addProvider", {"id": ID}), ("closeWait", {})):
+        node.send(method, timeout=60, **params)
+    node.pass_time(1.0)
+    node.machine.stop(node.now)
+    node.pass_time(1.9)
+    assert node.codes() == []
+    node.pass_time(0.1)
+    lookup, added, closed = node.take()
+    assert added == {"ok": True, "result": {"nodes": 0, "complete": False}}
+    for reply in (lookup, closed):
+        assert reply["error"] == {"code": "not_running", "message": "the node is shutting down"}
+    assert node.machine.is_idle()
+    node.pass_time(60.0)
+    assert node.codes() == []
+
+
 def test_errors_are_counted(bench: MakeBench) -> None:
     """Every code has a counter."""
     node = bench()
