@@ -48,7 +48,8 @@ OnRecord = Callable[[SignedPeerRecord, float], None]
 
 
 class UserRequests:
-    """Each request gets one Done or one Failed a little before its deadline at the latest.
+    """Each request gets one Done or one Failed a little before its deadline at the latest. Queries that come before the
+    life of the node is known get none: the API actor, asked by Hello, sends them again behind the life.
 
     `_asking` are the requests, by asker and number, for which a node is being asked just now.
     """
@@ -211,7 +212,9 @@ class UserRequests:
     # Inside -------------------------------------------------------------------------------------------------------
 
     def _refused(self, request: Any) -> bool:
-        if self._local.life < Life.OPEN:
+        if self._local.life is Life.UNKNOWN:
+            self._counters["queries_before_life"] += 1
+        elif self._local.life is Life.CLOSED:
             self._fail(request, "not_running", "the node is not open")
         elif self._runner.full:
             self._counters["queries_refused_busy"] += 1

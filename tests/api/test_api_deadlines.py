@@ -78,7 +78,7 @@ def test_an_answer_to_an_earlier_process_fits_nothing(bench: MakeBench) -> None:
 
 
 def test_a_restarted_actor_is_asked_again(bench: MakeBench) -> None:
-    """What an actor owed when it died is sent again to its next process, and only that."""
+    """What an actor owed when it died is sent again to its next process, behind the life of the node, and only that."""
     node = bench(silent(internal.Lookup, internal.GetProviders))
     node.send("lookup", id=ID)
     node.send("getProvidersLocal", id=ID)
@@ -86,6 +86,7 @@ def test_a_restarted_actor_is_asked_again(bench: MakeBench) -> None:
     node.machine.handle(Hello(Actor.ROUTING), node.now)
     node.actors.settle(node.now)
     assert node.codes() == ["ok"]
+    assert node.actors.seen[-2] == internal.NodeLife(Actor.API, internal.Life.STARTED)
     assert sum(isinstance(message, internal.GetProviders) for message in node.actors.seen) == 1
 
 

@@ -15,10 +15,12 @@ from codexdht.messages.internal import (
     Done,
     Failed,
     FindProviders,
+    Life,
     ListProvided,
     LoadTable,
     LocalRecords,
     Lookup,
+    NodeLife,
     PeerSeen,
     PingNode,
     Publish,
@@ -46,25 +48,44 @@ def replies(peer: Any, number: int) -> list[Any]:
     return [m for actor, m in peer.said if actor is API and getattr(m, "request", None) == number]
 
 
+def queries(peer: Any, deadline: float) -> list[Any]:
+    """One of each kind."""
+    return [
+        Lookup(API, 1, deadline, KEY),
+        Resolve(API, 2, deadline, KEY),
+        FindProviders(API, 3, deadline, KEY, 0),
+        Publish(API, 4, deadline, [KEY], peer.record.encoded),
+        PingNode(API, 5, deadline, KEY, b""),
+        Talk(API, 6, deadline, KEY, b"", b"p", b"q"),
+    ]
+
+
 def test_every_query_of_a_closed_node_is_refused(swarm: Any) -> None:
     """Each kind gets one `not_running`, and nobody is asked anything."""
     me = swarm.add(life=False)
-    end = swarm.now + 1
-    requests = [
-        Lookup(API, 1, end, KEY),
-        Resolve(API, 2, end, KEY),
-        FindProviders(API, 3, end, KEY, 0),
-        Publish(API, 4, end, [KEY], me.record.encoded),
-        PingNode(API, 5, end, KEY, b""),
-        Talk(API, 6, end, KEY, b"", b"p", b"q"),
-    ]
-    for request in requests:
+    swarm.tell(me, NodeLife(API, Life.CLOSED))
+    for request in queries(me, swarm.now + 1):
         swarm.tell(me, request)
         assert replies(me, request.request) == [
             Failed(request.request, "not_running", "the node is not open")
         ]
     assert me.calls == []
     assert not any(isinstance(message, PutProvided) for _, message in me.said)
+
+
+def test_queries_from_before_the_life_is_known_are_answered_once(swarm: Any) -> None:
+    """A restarted process finds queries that were asked of the last one. It leaves them: they come again behind the
+    life, and no query of a running node is told that the node is not open."""
+    me = swarm.add(life=False)
+    early = queries(me, swarm.now + 1)
+    swarm.tell(me, *early)
+    assert [replies(me, request.request) for request in early] == [[]] * 6
+    assert me.counters["queries_before_life"] == 6
+    swarm.tell(me, NodeLife(API, Life.STARTED), *early)
+    swarm.run(1)
+    answers = [replies(me, request.request) for request in early]
+    assert [len(given) for given in answers] == [1] * 6
+    assert not any(isinstance(given, Failed) and given.code == "not_running" for [given] in answers)
 
 
 def test_closing_ends_what_is_under_way(swarm: Any) -> None:

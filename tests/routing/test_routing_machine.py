@@ -18,6 +18,7 @@ from codexdht.messages.internal import (
     FindProviders,
     GetProviders,
     Hello,
+    Life,
     LoadTable,
     Lookup,
     NodeLife,
@@ -185,6 +186,7 @@ def test_partial_results_and_the_work_goes_on(swarm: Any) -> None:
 def test_before_open_users_are_told_so(swarm: Any) -> None:
     """Queries of a closed node fail with `not_running`; the table and the statistics are there all the same."""
     me = swarm.add(life=False)
+    swarm.tell(me, NodeLife(API, Life.CLOSED))
     swarm.tell(me, Lookup(API, 1, swarm.now + 1, KEY), PingNode(API, 2, swarm.now + 1, KEY, b""))
     assert me.reply(1) == Failed(1, "not_running", "the node is not open")
     assert me.reply(2) == Failed(2, "not_running", "the node is not open")
