@@ -62,12 +62,13 @@ class _Connection:
         )
 
     def is_lost(self) -> bool:
-        """Take the news of the connection; tell whether one was lost."""
-        was_connected = self.is_connected
+        """Take the news of the connection; tell whether one was lost, also where there is another by now."""
+        lost = False
         while self._monitor.poll(0):
+            was_connected = self.is_connected
             self.is_connected = is_connected_event(self._monitor.recv_multipart())
-            was_connected = was_connected or self.is_connected
-        return was_connected and not self.is_connected
+            lost = lost or (was_connected and not self.is_connected)
+        return lost
 
     def reply(self) -> bytes | None:
         return self._socket.recv() if self._socket.poll(0) else None

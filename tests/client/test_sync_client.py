@@ -199,6 +199,24 @@ def test_a_node_that_is_restarted(endpoint: str, repeatable: bool) -> None:
     assert results == [4] if repeatable else "stopped before it answered" in results[0]
 
 
+@pytest.mark.parametrize("is_back", [True, False])
+def test_a_loss_is_noticed_however_late_one_looks(client: Client, is_back: bool) -> None:
+    """A node that went and came back between two looks has forgotten the request as well."""
+    client.record()
+    connection = client._connection
+    assert connection is not None
+    with zmq.Context.instance().socket(zmq.PAIR) as news, zmq.Context.instance().socket(zmq.PAIR) as monitor:
+        news.bind("inproc://news")
+        monitor.connect("inproc://news")
+        connection._monitor.close(0)
+        connection._monitor = monitor
+        for event in (zmq.EVENT_DISCONNECTED, *[zmq.EVENT_HANDSHAKE_SUCCEEDED] * is_back):
+            news.send_multipart((event.to_bytes(2, "little") + bytes(4), b""))
+        assert connection.is_lost()
+        assert connection.is_connected is is_back
+        assert not connection.is_lost()
+
+
 def test_a_closed_node(serve: Serve, endpoint: str) -> None:
     """`not_running` of the node is NotRunning, too."""
     serve(life=Life.CLOSED)
