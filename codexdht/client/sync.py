@@ -97,7 +97,8 @@ class Client:
         curve: CurveKeys | None = None,
     ) -> None:
         """endpoint: default as `default_endpoint`. timeout: seconds of calls that name none, at most 60.
-        connect_timeout: seconds after which a call is given up when no node is there, default as long as the call."""
+        connect_timeout: seconds without any node there, at the start of a call or after it was lost, after which the
+        call is given up; default as long as the call."""
         self.endpoint = endpoint or default_endpoint()
         self._timeout = check_seconds("timeout", timeout)
         if connect_timeout is not None:
@@ -264,11 +265,10 @@ class Client:
     def _exchange(self, call: Call[Any], request: bytes, begun: float, seconds: float) -> bytes:
         """Send a request and return its reply. Raises NotRunning and RequestTimeout."""
         end = begun + seconds + GRACE
-        patience = seconds if self._connect_timeout is None else min(seconds, self._connect_timeout)
-        connected_by = begun + patience
         connection = self._connected()
         connection.is_lost()
         connection.send(request)
+        connected_by = self._connected_by(seconds, end)
         while (now := time.monotonic()) < end:
             connection.wait((end if connection.is_connected else connected_by) - now)
             lost = connection.is_lost()
@@ -281,9 +281,15 @@ class Client:
                 self._drop()
                 connection = self._connected()
                 connection.send(request)
+                connected_by = self._connected_by(seconds, end)
             elif not connection.is_connected and time.monotonic() >= connected_by:
                 raise NotRunning(no_node(self.endpoint, self._curve))
         raise RequestTimeout(f"the node at {self.endpoint} did not answer {call.method} within {seconds:g} s")
+
+    def _connected_by(self, seconds: float, end: float) -> float:
+        """Return when to give up if no node is there by then, from now on, in a call of `seconds` until `end`."""
+        patience = seconds if self._connect_timeout is None else self._connect_timeout
+        return min(time.monotonic() + patience, end)
 
     def _connected(self) -> _Connection:
         if self._connection is None:

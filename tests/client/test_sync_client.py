@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ import zmq
 
 from codexdht.client import Added, AddedMany, Client, CurveKeys, Key, Pong
 from codexdht.client.protocol import Call
+from codexdht.client.sync import _Connection
 from codexdht.errors import (
     API_ERRORS,
     InternalError,
@@ -197,6 +200,44 @@ def test_a_node_that_is_restarted(endpoint: str, repeatable: bool) -> None:
         with ScriptedNode(endpoint):
             thread.join(10)
     assert results == [4] if repeatable else "stopped before it answered" in results[0]
+
+
+def test_a_node_that_is_restarted_late_in_a_call(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`connect_timeout` counts from when the connection was lost, not from the start of the call."""
+    late = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0])
+    monkeypatch.setattr("codexdht.client.sync.time", clock)
+    waits: list[float] = []
+    wait = _Connection.wait
+
+    def wait_and_note(connection: _Connection, seconds: float) -> None:
+        waits.append(seconds)
+        wait(connection, seconds)
+
+    monkeypatch.setattr(_Connection, "wait", wait_and_note)
+    asked = threading.Event()
+    results: list[Any] = []
+
+    def be_silent(_: Any) -> object:
+        late[0] = 20.0
+        asked.set()
+        return SILENT
+
+    def call() -> None:
+        try:
+            results.append(len(client.lookup(ID).nodes))
+        except NotRunning as error:
+            results.append(str(error))
+
+    with Client(endpoint, timeout=60, connect_timeout=10) as client:
+        thread = threading.Thread(target=call)
+        with ScriptedNode(endpoint, script={internal.Lookup: be_silent}):
+            thread.start()
+            assert asked.wait(10)
+        with ScriptedNode(endpoint):
+            thread.join(10)
+    assert results == [4]
+    assert min(waits) > 0
 
 
 @pytest.mark.parametrize("is_back", [True, False])
