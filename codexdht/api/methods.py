@@ -165,7 +165,7 @@ def _publish(
 
 def _get_providers(given: params.FindProviders, local: Local) -> Plan:
     """Routing leaves this node's own record out; who wants it, too, gets it from the store, where it may be behind any
-    number of fresher ones."""
+    number of fresher ones. A store that does not say keeps nobody from what was found."""
     key, limit = given.the_key(), given.limit or 0
     asks = [Ask(Actor.ROUTING, internal.FindProviders, (key, limit))]
     if given.own:
@@ -173,9 +173,10 @@ def _get_providers(given: params.FindProviders, local: Local) -> Plan:
 
     def finish(answers: list[Answer]) -> dict[str, Any]:
         found = value_of(answers[0], Actor.ROUTING)
-        own = local.own_among(value_of(answers[1], Actor.STORE)) if given.own else []
+        all_said = all(isinstance(answer, Done) for answer in answers)
+        own = local.own_among(value_of(answers[1], Actor.STORE)) if given.own and all_said else []
         providers = [*own, *found["providers"]][: given.limit]
-        return {"providers": local.views.many(providers), "complete": found["complete"]}
+        return {"providers": local.views.many(providers), "complete": found["complete"] and all_said}
 
     return Plan(asks, finish)
 

@@ -166,6 +166,17 @@ def test_the_own_record_is_there_if_asked_for(bench: MakeBench) -> None:
         assert [record["spr"] for record in found] == [record.encoded for record in expected]
 
 
+@pytest.mark.parametrize("answer", [SILENT, Failed(0, "busy", "too much to do")])
+def test_what_was_found_needs_no_store(bench: MakeBench, answer: Any) -> None:
+    """Where the store does not say whether this node is a provider, too, the others are in the reply all the same."""
+    node = bench({internal.GetProviders: lambda _: answer})
+    node.send("getProviders", cid=CID, own=True)
+    node.pass_time(1.0)
+    [reply] = node.take()
+    assert [record["spr"] for record in result(reply)["providers"]] == [peer.encoded for peer in PEERS]
+    assert result(reply)["complete"] is False
+
+
 @pytest.mark.parametrize("method", ["addProvider", "addProviders"])
 def test_a_record_that_no_peer_could_be_sent_is_refused(bench: MakeBench, method: str) -> None:
     """An ADD_PROVIDER is one packet: a record of up to 1140 bytes fits, a larger one would reach nobody."""
