@@ -55,7 +55,8 @@ class Lifecycle:
     """Knows the node's life and changes it.
 
     Invariant: `_sent` is the unanswered message of the first run in the queue, and None exactly when the queue is
-    empty. `life` is UNKNOWN only until somebody who knows it, or both the wire and routing, have spoken.
+    empty. `life` is UNKNOWN only until somebody who knows it, or both the wire and routing, have spoken. `_retry_at` is
+    None while a close is queued: who closes the node means it.
     """
 
     def __init__(
@@ -80,6 +81,8 @@ class Lifecycle:
 
     def ask(self, operation: Operation, waiter: Pending, now: float) -> None:
         """Queue an operation, or join the one queued last. `life` must be known."""
+        if operation is Operation.CLOSE:
+            self._retry_at = None
         if self._queue and self._queue[-1].operation is operation:
             self._queue[-1].waiters.append(waiter)
         else:
@@ -175,9 +178,8 @@ class Lifecycle:
         for waiter in run.waiters:
             if waiter.is_open:
                 self._settle(waiter, error)
-        if run.operation is Operation.CLOSE:
-            self._retry_at = None
-        elif error is not None and run.automatic:
+        is_closing = any(later.operation is Operation.CLOSE for later in self._queue)
+        if error is not None and run.automatic and not is_closing:
             self._retry_at = now + self._settings.autostart_retry
 
     def _become(self, life: Life) -> None:

@@ -218,6 +218,25 @@ def test_close_ends_the_tries(bench: MakeBench) -> None:
     assert node.machine.deadline() is None
 
 
+@pytest.mark.parametrize("asked_while_opening", [False, True])
+def test_no_try_falls_into_a_close(bench: MakeBench, asked_while_opening: bool) -> None:
+    """A node that has acknowledged a close stays closed, however long that took, also if the try before it fails while
+    the close is waiting for it."""
+    script = {Open: lambda _: SILENT if asked_while_opening else Failed(0, "internal", "taken")}
+    node = newborn(bench, autostart=True, script=script | {Close: lambda _: SILENT})
+    node.send("closeWait", timeout=60)
+    if asked_while_opening:
+        node.machine.handle(Failed(node.machine._life._sent[1].request, "internal", "taken"), node.now)
+    node.actors.script[Open] = lambda _: OWN.encoded
+    for _ in range(3):
+        node.pass_time(5.0)
+        node.machine.handle(Done(node.machine._life._sent[1].request, None), node.now)
+        node.actors.settle(node.now)
+    assert node.codes() == ["ok"]
+    assert node.machine.deadline() is None
+    assert told(node) is Life.CLOSED
+
+
 def test_a_restarted_actor_is_told_the_life(bench: MakeBench) -> None:
     """An actor that says Hello hears what the node is doing."""
     node = bench(life=Life.STARTED)
