@@ -14,6 +14,7 @@ import zmq
 from codexdht import __version__
 from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
+from codexdht.actors.rundir import is_alive
 from codexdht.actors.users import UsersPort
 from codexdht.api.machine import ApiMachine
 from codexdht.api.settings import is_loopback
@@ -96,12 +97,10 @@ def _watch_owner(reactor: Reactor) -> None:
         return
 
     def owner_is_gone() -> bool:
-        try:
-            os.kill(owner, 0)
-        except ProcessLookupError:
-            log.warning("owner pid=%d is gone; stopping the node", owner)
-            os.kill(os.getppid(), signal.SIGTERM)
-            return True
-        return False
+        if is_alive(owner):
+            return False
+        log.warning("owner pid=%d is gone; stopping the node", owner)
+        os.kill(os.getppid(), signal.SIGTERM)
+        return True
 
     reactor.watch(owner_is_gone)

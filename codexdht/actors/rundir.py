@@ -33,17 +33,18 @@ class Holder(NamedTuple):
 
     def is_dying(self) -> bool:
         """Tell whether the supervisord is gone, so that the actor will be, too."""
-        return self.supervisor != 0 and not _is_alive(self.supervisor)
+        return self.supervisor != 0 and not is_alive(self.supervisor)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and waits for its parent to hear of it does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    with suppress(OSError, IndexError):  # one that its parent has not heard of yet still has its id
+    with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
