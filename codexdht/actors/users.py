@@ -10,12 +10,13 @@ import zmq
 
 from codexdht.actors.frames import receive_frames, send_frames
 from codexdht.api.machine import ApiMachine
+from codexdht.api.settings import LARGEST_REQUEST
 from codexdht.errors import ConfigError, StartupError
 
 log = logging.getLogger(__name__)
 
 _DRAIN: Final = 64
-_LARGEST: Final = 64 * 1024 * 1024
+_CURVE_ADDS: Final = 1024
 _UNREAD: Final = 10_000
 """Replies that wait for one client to read them."""
 
@@ -88,7 +89,7 @@ def _bind(
     sock.set(zmq.LINGER, 500)
     sock.set(zmq.ROUTER_MANDATORY, 1)
     sock.set(zmq.SNDHWM, _UNREAD)
-    sock.set(zmq.MAXMSGSIZE, _LARGEST)
+    sock.set(zmq.MAXMSGSIZE, LARGEST_REQUEST + _CURVE_ADDS)
     if server_key is not None and endpoint.startswith("tcp://"):
         sock.set(zmq.CURVE_SERVER, 1)
         sock.set(zmq.CURVE_PUBLICKEY, server_key[0])

@@ -18,7 +18,14 @@ import msgspec
 from codexdht.api.lifecycle import Lifecycle
 from codexdht.api.methods import METHODS, NAMES, OPERATIONS, Ask, Local, Need, Plan, decode_nothing
 from codexdht.api.pending import Answer, Envelope, Pending, PendingTable
-from codexdht.api.request import DECODING_ERRORS, Request, decode_request, encode_error, encode_result
+from codexdht.api.request import (
+    DECODING_ERRORS,
+    Request,
+    decode_request,
+    encode_error,
+    encode_result,
+    envelope_size,
+)
 from codexdht.api.settings import ApiSettings
 from codexdht.api.views import RecordViews
 from codexdht.entropy import Entropy, SystemEntropy
@@ -98,8 +105,9 @@ class ApiMachine:
         """Take a request: `payload` is the frames behind the empty delimiter, `envelope` those up to and with it."""
         self.counters["requests"] += 1
         try:
+            size = envelope_size(envelope) + sum(map(len, payload))
             request = decode_request(payload, self._settings.max_request_size)
-            pending = self._admit(envelope, request, sum(map(len, payload)), now)
+            pending = self._admit(envelope, request, size, now)
         except ApiError as error:
             self._send(envelope, encode_error(error), error)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,6 +12,8 @@ from codexdht.errors import ApiError, BadRequest
 _EMPTY_MAP: Final = b"\x80"
 _NIL: Final = b"\xc0"
 _LONGEST_MESSAGE: Final = 400
+_LARGEST_ENVELOPE: Final = 4096
+"""An address takes 255 bytes at most, and 5 as ZeroMQ makes them, for each broker between."""
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -25,6 +28,16 @@ _decoder: Final = msgspec.msgpack.Decoder(Request)
 _encode: Final = msgspec.msgpack.Encoder().encode
 DECODING_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 """What msgspec raises for bad bytes: also UnicodeDecodeError (a ValueError), and RecursionError for deep nesting."""
+
+
+def envelope_size(envelope: Sequence[bytes]) -> int:
+    """Return the bytes of the frames up to the delimiter. Raises BadRequest for more than a reply need carry."""
+    size = sum(map(len, envelope))
+    if size > _LARGEST_ENVELOPE:
+        raise BadRequest(
+            f"the frames up to the delimiter have {size} bytes; {_LARGEST_ENVELOPE} are the limit"
+        )
+    return size
 
 
 def decode_request(frames: list[bytes], max_size: int) -> Request:

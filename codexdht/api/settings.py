@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 Positive = Annotated[int, Meta(ge=1, le=2**40)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
+
+
+LARGEST_REQUEST: Final = 64 * 1024 * 1024
+"""On a larger frame ZeroMQ closes the connection, without a reply."""
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,14 +38,15 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How long before the end of its time a request that is not done is answered, at most a quarter of that time. The
     actors behind the API have the same again less, so that what they found until then is in the reply."""
 
-    max_request_size: Annotated[int, Meta(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
-    """The largest request."""
+    max_request_size: Annotated[int, Meta(ge=1024, le=LARGEST_REQUEST)] = 1024 * 1024
+    """The largest request; a larger one is answered `bad_request`. 64 MiB at most: on a frame that is larger than that
+    ZeroMQ closes the connection, without a reply."""
 
     max_pending: Positive = 1024
     """Requests that may wait for their answer at once; further ones are answered `busy`."""
 
     max_pending_bytes: Annotated[int, Meta(ge=64 * 1024, le=2**40)] = 32 * 1024 * 1024
-    """The size of all waiting requests together; further ones are answered `busy`."""
+    """The size of all waiting requests together, with their addresses; further ones are answered `busy`."""
 
     view_cache_size: Positive = 2048
     """Records whose text forms are kept, about 1 kB each."""

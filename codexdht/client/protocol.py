@@ -12,7 +12,8 @@ from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 
-from codexdht.errors import API_ERRORS, InternalError, InvalidParams
+from codexdht.api.settings import LARGEST_REQUEST
+from codexdht.errors import API_ERRORS, BadRequest, InternalError, InvalidParams
 
 T = TypeVar("T")
 Kind = Literal["dht", "provider"]
@@ -228,12 +229,18 @@ class Call(Generic[T]):
         self._decoder = _decoder(result)
 
     def pack(self, timeout: float) -> bytes:
-        """Return the request's bytes. Raises InvalidParams for arguments that cannot be packed, and for no time."""
+        """Return the request's bytes. Raises InvalidParams for arguments that cannot be packed, and for no time, and
+        BadRequest for what is too large for any node: it would be closed out without a reply."""
         check_seconds("timeout", timeout)
         try:
-            return msgspec.msgpack.encode({"method": self.method, "params": self.params, "timeout": timeout})
+            request = msgspec.msgpack.encode(
+                {"method": self.method, "params": self.params, "timeout": timeout}
+            )
         except (TypeError, ValueError, OverflowError) as error:
             raise InvalidParams(f"{self.method}: {error}") from None
+        if len(request) > LARGEST_REQUEST:
+            raise BadRequest(f"{self.method}: {len(request)} bytes; {LARGEST_REQUEST} are the limit")
+        return request
 
     def unpack(self, reply: bytes) -> T:
         """Return the result in a reply. Raises the ApiError of its code."""

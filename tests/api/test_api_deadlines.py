@@ -123,6 +123,28 @@ def test_busy_at_the_limit_of_bytes(bench: MakeBench) -> None:
     assert node.codes() == ["timeout"] * 2
 
 
+def test_addresses_count_as_well(bench: MakeBench) -> None:
+    """What is kept to send the reply back is bounded as the request is."""
+    node = bench(silent(internal.Lookup), settings=ApiSettings(max_pending_bytes=64 * 1024))
+    request = msgspec.msgpack.encode({"method": "lookup", "params": {"id": ID}})
+    for _ in range(20):
+        node.machine.receive_request((b"id", bytes(4000), b""), [request], node.now)
+    codes = [msgspec.msgpack.decode(reply)["error"]["code"] for _, reply in node.machine.replies]
+    assert codes == ["busy"] * 4
+
+
+def test_an_address_of_any_size_gets_its_reply(bench: MakeBench) -> None:
+    """One that no broker makes is `bad_request` at once, and comes back with it."""
+    node = bench(silent(internal.Lookup))
+    envelope = (b"id", bytes(20_000_000), b"")
+    request = msgspec.msgpack.encode({"method": "lookup", "params": {"id": ID}})
+    node.machine.receive_request(envelope, [request], node.now)
+    [(given, reply)] = node.machine.replies
+    assert given == envelope
+    assert msgspec.msgpack.decode(reply)["error"]["code"] == "bad_request"
+    assert node.machine.is_idle()
+
+
 def test_a_long_run_of_answered_requests_leaves_nothing(bench: MakeBench) -> None:
     """Deadlines of answered requests do not pile up until their time comes."""
     node = bench()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from codexdht.client import AsyncClient, Client, Key
-from codexdht.errors import InvalidParams
+from codexdht.errors import BadRequest, InvalidParams
 from codexdht.testing.scripted_node import OWN, ScriptedNode
 
 ID = bytes(range(32))
@@ -44,6 +44,18 @@ def test_arguments_of_other_types(client: Client) -> None:
         Client(b"ipc:///x").record()  # type: ignore[arg-type]
     with pytest.raises(InvalidParams, match="CURVE key"):
         Client("tcp://127.0.0.1:9", curve=(b"", b"", b"")).record()  # type: ignore[arg-type]
+
+
+def test_a_request_that_no_node_could_receive(endpoint: str, client: Client) -> None:
+    """ZeroMQ would close the connection, and the call would wait for its time; both clients refuse it instead."""
+    too_large = bytes(64 * 1024 * 1024)
+    with pytest.raises(BadRequest, match=r"talk: \d+ bytes; 67108864 are the limit"):
+        client.talk(ID, b"", too_large)
+    with pytest.raises(BadRequest, match="limit"):
+        asyncio.run(AsyncClient(endpoint).talk(ID, b"", too_large))
+    with pytest.raises(BadRequest, match="limit"):
+        client.talk(ID, b"", too_large[:2_000_000])
+    assert client.record().spr == OWN.encoded
 
 
 def test_more_than_one_key(client: Client) -> None:
