@@ -24,10 +24,13 @@ from codexdht.client import Client
 from codexdht.client.protocol import SOCKET_NAME
 from codexdht.config import FILE_VARIABLE, PROCESSES_VARIABLE, Config, load_config
 from codexdht.errors import CodexDhtError, ConfigError, NotRunning, RequestTimeout, StartupError
+from codexdht.forwarding import Forwarding
 
 OWNER_VARIABLE: Final = "CODEXDHT_OWNER_PID"
 PYTHON_VARIABLE: Final = "CODEXDHT_PYTHON"
 _START_SECONDS: Final = 15.0
+_CHECK_SECONDS: Final = 320.0
+"""For a store that reads its whole file first, as it does after crashes: for 300 s at most."""
 _STOP_SECONDS: Final = 10.0
 _PAUSE: Final = 0.02
 
@@ -98,52 +101,12 @@ def run_foreground(config: Path | None, overrides: Mapping[str, str]) -> int:
     check_not_running(loaded)
     make_data_dir(loaded.data_dir)
     command = supervisor_command(loaded)
-    with _Forwarding() as signals, subprocess.Popen(command, env=environ) as supervisor:
+    with Forwarding() as signals, subprocess.Popen(command, env=environ) as supervisor:
         signals.send_to(supervisor)
         code = supervisor.wait()
     if code < 0 and not signals.received:
         raise CodexDhtError(f"supervisord was ended by {signal.Signals(-code).name}; the node ends with it")
     return max(code, 0)
-
-
-class _Forwarding:
-    """Hands signals on to a process, those that come before it is there as well.
-
-    The end of the terminal (SIGHUP) ends the node: supervisord would take it for a wish to start anew. Signals that
-    this process was started to ignore, as under nohup, stay ignored.
-    """
-
-    _SENT: Final = {
-        signal.SIGINT: signal.SIGINT,
-        signal.SIGTERM: signal.SIGTERM,
-        signal.SIGHUP: signal.SIGTERM,
-    }
-
-    def __init__(self) -> None:
-        self.received: list[signal.Signals] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Forwarding:
-        for number in self._SENT:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._previous[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _take(self, number: int, _: object) -> None:
-        self.received.append(signal.Signals(number))
-        if self._process is not None:
-            self._process.send_signal(self._SENT[self.received[-1]])
-
-    def send_to(self, process: subprocess.Popen[bytes]) -> None:
-        """Name the process; it gets what has come already."""
-        self._process = process
-        for number in self.received[:1]:
-            process.send_signal(self._SENT[number])
 
 
 def check_not_running(config: Config) -> None:
@@ -181,6 +144,12 @@ def actor_pid(run_dir: Path, actor: str) -> int | None:
     return holder.pid or None if holder else None
 
 
+def patience(missing: Sequence[str], run_dir: Path) -> float:
+    """Return for how many seconds a new node's actors, these at last, may be without an answer."""
+    is_checking = [*missing] == ["store"] and actor_pid(run_dir, "store") is not None
+    return _CHECK_SECONDS if is_checking else _START_SECONDS
+
+
 def make_data_dir(data_dir: Path) -> None:
     """Make the directory if it is missing. Raises StartupError."""
     try:
@@ -195,7 +164,7 @@ class Node:
     """A node owned by this process. Made by `new_protocol`; also a context manager that ends with `close_wait`."""
 
     def __init__(self, environ: Mapping[str, str], config: Config) -> None:
-        """Start the processes and wait until the API answers. Raises StartupError when it does not."""
+        """Start the processes and wait until all of them answer. Raises StartupError when one cannot."""
         self.config = config
         endpoint = local_endpoint(config)
         if endpoint is None:
@@ -207,6 +176,7 @@ class Node:
         log_file = config.data_dir / "supervisord.log"
         command = supervisor_command(config)
         with log_file.open("ab") as log:
+            self._log_start = log.tell()
             self._supervisor = subprocess.Popen(
                 command,
                 env=dict(environ) | {OWNER_VARIABLE: str(os.getpid())},
@@ -233,17 +203,39 @@ class Node:
         return self._supervisor.poll()
 
     def _wait_until_answering(self) -> None:
-        end = time.monotonic() + _START_SECONDS
-        while time.monotonic() < end:
-            try:
-                self.client.stats(timeout=0.5)
-            except (RequestTimeout, NotRunning):
-                if self._supervisor.poll() is not None:
-                    break
-                continue
-            return
-        tail = self._log_file.read_text(errors="replace").strip().splitlines()[-1:]
-        raise StartupError(f"the node does not answer; the last line of {self._log_file}: {' '.join(tail)}")
+        """Return when every actor answers. Raises StartupError when one has ended for good, or does not in time."""
+        begun = time.monotonic()
+        while missing := self._missing():
+            lines = self._output()
+            refusals = [line for line in lines if line.startswith("codexdht ")]  # exit code 78 goes with each
+            if refusals:
+                raise StartupError(refusals[-1].removeprefix("codexdht "))
+            has_time = time.monotonic() - begun < patience(missing, self.config.run_dir)
+            if self._supervisor.poll() is not None or not has_time:
+                raise StartupError(
+                    f"{' and '.join(missing)} of the node did not start; {self._hint(missing)}"
+                )
+
+    def _missing(self) -> list[str]:
+        """Return who does not answer."""
+        try:
+            return self.client.stats(timeout=0.5).missing
+        except (RequestTimeout, NotRunning):
+            return ["api"]
+
+    def _output(self) -> list[str]:
+        """Return what the processes have written since the start, but for logs: only what keeps them from it."""
+        with self._log_file.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace").splitlines()
+
+    def _hint(self, missing: list[str]) -> str:
+        """Return the last line that tells why, and where it is."""
+        file, lines = self._log_file, self._output()
+        if not lines and self.config.log_dir is not None:
+            file = self.config.log_dir / f"{missing[0]}.log"
+            lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+        return f"the last line of {file}: {' '.join(lines[-1:])}"
 
     def open(self) -> None:
         """Bind the UDP socket; the local record exists from then on."""

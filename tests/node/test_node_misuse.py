@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from codexdht.actors.rundir import holders
+from codexdht.actors.rundir import holders, locked
 from codexdht.errors import ConfigError, StartupError
-from codexdht.node import Node, new_protocol
+from codexdht.node import Node, new_protocol, patience
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0"
 
@@ -89,3 +90,56 @@ def test_closing_a_dead_node_waits_for_its_actors(folder: Path, nodes: ExitStack
     os.kill(node.supervisor_pid, signal.SIGKILL)
     node.close_wait()
     assert list((folder / "run").iterdir()) == []
+
+
+# Processes that do not come up ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"talk.handlers": {"x": "nosuch:f"}}, r"^wire: talk\.handlers: x = 'nosuch:f'"),
+        ({"wire.processes": 2, "talk.handlers": {"x": "nosuch:f"}}, r"^wire(-1)?: talk\.handlers: x = "),
+        ({"api.endpoints": ["ipc://{folder}/x.sock", "tcp://0.0.0.0:0"]}, r"^api: .*api\.curve_server_key"),
+    ],
+)
+def test_a_process_that_cannot_start(folder: Path, settings: dict[str, Any], reason: str) -> None:
+    """No node is returned of which a part has ended for good: the error is what that part has said, and nothing of
+    the node stays."""
+    if "api.endpoints" in settings:
+        settings = {"api.endpoints": [text.format(folder=folder) for text in settings["api.endpoints"]]}
+    with pytest.raises(StartupError, match=reason):
+        new_protocol(listen=LOOPBACK, data_dir=folder, settings=settings)
+    assert holders(folder / "run") == []
+
+
+def test_a_damaged_store(folder: Path, nodes: ExitStack) -> None:
+    """It is said with what to do, and when that is done the node starts, whatever the log still says."""
+    damaged = folder / "store" / "data.mdb"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"junk" * 3000)
+    with pytest.raises(StartupError, match=r"^store: .*/data\.mdb is damaged .*; move it away"):
+        new_protocol(listen=LOOPBACK, data_dir=folder)
+    damaged.unlink()
+    assert make(nodes, folder).client.stats().missing == []
+
+
+@pytest.mark.parametrize("where", ["supervisord.log", "logs/api.log"])
+def test_processes_that_end_without_a_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The error names who is missing, and shows the last line of the log that has one."""
+    log = folder / where
+    log.parent.mkdir(exist_ok=True)
+    program = f"open({str(log)!r}, 'a').write('first\\nlast\\n')"
+    monkeypatch.setattr("codexdht.node.supervisor_command", lambda _: [sys.executable, "-c", program])
+    with pytest.raises(StartupError, match=rf"^api of the node did not start; .* {log}: last$"):
+        new_protocol(listen=LOOPBACK, data_dir=folder)
+
+
+def test_a_store_that_reads_its_whole_file_is_waited_for(folder: Path) -> None:
+    """The check after crashes takes half a minute for a million records; one that is not there takes no time."""
+    assert patience(["store"], folder) == patience(["api"], folder)
+    with locked(folder, folder, "store"):
+        assert patience(["store"], folder) > 300
+        assert patience(["wire", "store"], folder) == patience(["api"], folder)
