@@ -7,16 +7,17 @@ end with `close_wait`, and also when the process that made the node dies: the AP
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from codexdht.actors.rundir import DYING_SECONDS, holders, lock_holder, make_run_dir
 from codexdht.api.settings import is_loopback
@@ -33,6 +34,8 @@ _CHECK_SECONDS: Final = 320.0
 """For a store that reads its whole file first, as it does after crashes: for 300 s at most."""
 _STOP_SECONDS: Final = 10.0
 _PAUSE: Final = 0.02
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def shipped_file(name: str) -> Path:
@@ -160,6 +163,16 @@ def make_data_dir(data_dir: Path) -> None:
         ) from None
 
 
+def _on_client(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenate[Node, P], T]:
+    """Return a method of `Client` as one of `Node`, with its signature and docstring."""
+
+    @functools.wraps(method)
+    def call(node: Node, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(node.client, *args, **kwargs)
+
+    return call
+
+
 class Node:
     """A node owned by this process. Made by `new_protocol`; also a context manager that ends with `close_wait`."""
 
@@ -278,25 +291,11 @@ class Node:
                         os.kill(holder.pid, signal.SIGKILL)
             time.sleep(_PAUSE)
 
-    def update_record(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Client.update_record`."""
-        return self.client.update_record(*args, **kwargs)
-
-    def remove_providers_local(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Client.remove_providers_local`."""
-        return self.client.remove_providers_local(*args, **kwargs)
-
-    def add_provider(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Client.add_provider`."""
-        return self.client.add_provider(*args, **kwargs)
-
-    def get_providers(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Client.get_providers`."""
-        return self.client.get_providers(*args, **kwargs)
-
-    def resolve(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Client.resolve`."""
-        return self.client.resolve(*args, **kwargs)
+    update_record = _on_client(Client.update_record)
+    remove_providers_local = _on_client(Client.remove_providers_local)
+    add_provider = _on_client(Client.add_provider)
+    get_providers = _on_client(Client.get_providers)
+    resolve = _on_client(Client.resolve)
 
     def __enter__(self) -> Node:
         return self

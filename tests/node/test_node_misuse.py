@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from codexdht.actors.rundir import holders, locked
+from codexdht.client import Client
 from codexdht.errors import ConfigError, StartupError
 from codexdht.node import Node, new_protocol, patience
 
@@ -90,6 +92,16 @@ def test_closing_a_dead_node_waits_for_its_actors(folder: Path, nodes: ExitStack
     os.kill(node.supervisor_pid, signal.SIGKILL)
     node.close_wait()
     assert list((folder / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["update_record", "remove_providers_local", "add_provider", "get_providers", "resolve"]
+)
+def test_a_nodes_calls_are_those_of_its_client(name: str) -> None:
+    """Arguments and results have the types that they have there, and help says what it says there."""
+    own, of_client = getattr(Node, name), getattr(Client, name)
+    assert inspect.signature(own) == inspect.signature(of_client)
+    assert own.__doc__ == of_client.__doc__
 
 
 # Processes that do not come up ------------------------------------------------------------------------------------
