@@ -64,7 +64,15 @@ def local_endpoint(config: Config) -> str | None:
 def _default_config() -> Path:
     here = Path("config/codexdht.toml")
     named = os.environ.get(FILE_VARIABLE)
-    return Path(named) if named else here if here.is_file() else shipped_file("config/codexdht.toml")
+    return _expanded(named) if named else here if here.is_file() else shipped_file("config/codexdht.toml")
+
+
+def _expanded(path: str | Path) -> Path:
+    """Return a path with ~ replaced. Raises ConfigError."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{str(path)!r}: there is no such home directory") from None
 
 
 def _own_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -77,7 +85,7 @@ def node_environment(config: Path | None, overrides: Mapping[str, str]) -> tuple
     Raises ConfigError when that is wrong: better here than in four processes.
     """
     environ = dict(os.environ) | dict(overrides)
-    environ[FILE_VARIABLE] = str((config or _default_config()).absolute())
+    environ[FILE_VARIABLE] = str((_expanded(config) if config else _default_config()).absolute())
     environ[PYTHON_VARIABLE] = sys.executable
     config_read = load_config(environ=environ)
     environ[PROCESSES_VARIABLE] = str(config_read.wire.processes)
@@ -320,15 +328,15 @@ def new_protocol(
 
     private_key: 32 bytes or their hex, written to the data directory; None takes the key there, or makes one. listen,
     announce: multiaddresses. bootstrap: `spr:…` texts. config: a TOML file, default the shipped one. data_dir:
-    default as the file says. settings: any other keys, as `{"store.lifetime": 3600}`. Raises ConfigError and
-    StartupError.
+    default as the file says. settings: any other keys, as `{"store.lifetime": 3600}`. In paths ~ is the home
+    directory. Raises ConfigError and StartupError.
     """
     values: dict[str, object] = {
         "node.autostart": False,
         "network.listen": listen,
         "network.announce": announce,
         "network.bootstrap": [bootstrap] if isinstance(bootstrap, str) else list(bootstrap),
-        **({"node.data_dir": Path(data_dir).absolute()} if data_dir is not None else {}),
+        **({"node.data_dir": _expanded(data_dir).absolute()} if data_dir is not None else {}),
         **(settings or {}),
     }
     overrides = {f"CODEXDHT_{key.replace('.', '__').upper()}": _text(value) for key, value in values.items()}

@@ -17,7 +17,7 @@ import pytest
 from codexdht.actors.rundir import holders, locked
 from codexdht.client import Client
 from codexdht.errors import ConfigError, StartupError
-from codexdht.node import Node, new_protocol, patience
+from codexdht.node import Node, default_config, new_protocol, patience
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0"
 
@@ -29,7 +29,7 @@ def nodes() -> Iterator[ExitStack]:
         yield stack
 
 
-def make(nodes: ExitStack, data_dir: Path, **options: Any) -> Node:
+def make(nodes: ExitStack, data_dir: Path | str, **options: Any) -> Node:
     node = new_protocol(listen=LOOPBACK, data_dir=data_dir, **options)
     nodes.callback(node.close_wait)
     return node
@@ -72,6 +72,25 @@ def test_a_data_directory_that_cannot_be(folder: Path, name: str) -> None:
     (folder / "file").write_text("")
     with pytest.raises(StartupError, match=r"cannot use data directory .*; set node\.data_dir"):
         new_protocol(listen=LOOPBACK, data_dir=folder / name)
+
+
+def test_paths_in_the_home_directory(folder: Path, nodes: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """~ is the home directory, as in the configuration, and no folder of that name."""
+    monkeypatch.setenv("HOME", str(folder))
+    network = f'[network]\nbootstrap = []\nlisten = ["{LOOPBACK}"]\n'
+    (folder / "node.toml").write_text(f"{network}[store]\nlifetime = 5\n")
+    node = make(nodes, "~/a", config="~/node.toml")
+    assert node.config.data_dir == folder / "a"
+    assert node.config.store.lifetime == 5
+    monkeypatch.setenv("CODEXDHT_CONFIG", "~/node.toml")
+    assert default_config().store.lifetime == 5
+
+
+@pytest.mark.parametrize("path", ["data_dir", "config"])
+def test_a_home_directory_that_is_not_there(path: str) -> None:
+    """It is named in one line."""
+    with pytest.raises(ConfigError, match="'~nobody-at-all/x': there is no such home directory"):
+        new_protocol(listen=LOOPBACK, **{path: "~nobody-at-all/x"})
 
 
 def test_closing_a_dead_node_leaves_its_successor_alone(folder: Path, nodes: ExitStack) -> None:
