@@ -48,9 +48,10 @@ def shipped_file(name: str) -> Path:
     raise StartupError(f"{name} is not installed; reinstall codexdht")
 
 
-def default_config() -> Config:
-    """Return the configuration of a node that is told nothing else. Raises ConfigError."""
-    return load_config(_default_config(), _own_settings(os.environ), verify=False)
+def default_config(data_dir: Path | None = None) -> Config:
+    """Return the configuration of a node that is told nothing else, or its data directory alone. Raises ConfigError."""
+    told = {} if data_dir is None else {"CODEXDHT_NODE__DATA_DIR": str(data_dir.absolute())}
+    return load_config(_default_config(), _own_settings(os.environ) | told, verify=False)
 
 
 def local_endpoint(config: Config) -> str | None:

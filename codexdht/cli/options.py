@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS: Final = 2.0
 _CONFIG: Final = Path("config/codexdht.toml")
+_TELLING: Final = frozenset({"CODEXDHT_CONFIG", "CODEXDHT_API__ENDPOINTS"})
+"""Variables that say where the node listens, besides those that `default_endpoint` reads."""
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", "-d", help="Data directory of the node. Default: as configured.")
@@ -85,16 +87,14 @@ def _certificate(path: Path) -> tuple[bytes, bytes | None]:
 
 
 def _endpoint(data_dir: Path | None) -> str:
-    """Return where the node listens. The configuration is only read where there is one: that takes its time."""
+    """Return where the node listens. The configuration is only read where it may tell: that takes its time."""
     from codexdht.client import default_endpoint
 
-    if data_dir is not None:
-        return default_endpoint(expanded(data_dir))
-    if "CODEXDHT_CONFIG" not in os.environ and not _CONFIG.is_file():
-        return default_endpoint()
-    from codexdht.node import default_config, local_endpoint
+    if not _CONFIG.is_file() and _TELLING.isdisjoint(os.environ):
+        return default_endpoint(None if data_dir is None else expanded(data_dir))
+    from codexdht.node import local_endpoint
 
-    endpoint = local_endpoint(default_config())
+    endpoint = local_endpoint(_configured(data_dir))
     if endpoint is None:
         raise InvalidParams("the node listens on none but tcp:// with keys; give --endpoint and --curve")
     return endpoint
@@ -107,16 +107,14 @@ def known_data_dir(data_dir: Path | None) -> Path:
 
 def known_run_dir(data_dir: Path | None) -> Path:
     """Return the run directory that is meant. Raises ConfigError and InvalidParams."""
-    named = os.environ.get("CODEXDHT_NODE__RUN_DIR")
-    if data_dir is None:
-        return _configured().run_dir
-    return expanded(Path(named) if named else data_dir / "run").absolute()
+    return _configured(data_dir).run_dir
 
 
-def _configured() -> NodeConfig:
+def _configured(data_dir: Path | None = None) -> NodeConfig:
+    """Return the configuration of a node that `up` runs on a data directory. Raises ConfigError and InvalidParams."""
     from codexdht.node import default_config
 
-    return default_config()
+    return default_config(None if data_dir is None else expanded(data_dir))
 
 
 def expanded(path: Path) -> Path:

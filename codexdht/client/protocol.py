@@ -27,11 +27,11 @@ _LONGEST: Final = 3600
 
 
 def default_endpoint(data_dir: Path | str | None = None) -> str:
-    """Return where the node on a data directory listens.
+    """Return where the node on a data directory listens: there, or in $CODEXDHT_NODE__RUN_DIR if that is set.
 
-    Without one: below $CODEXDHT_NODE__RUN_DIR or $CODEXDHT_NODE__DATA_DIR, else below ./data.
+    Without a data directory: below $CODEXDHT_NODE__DATA_DIR, else below ./data.
     """
-    run_dir = os.environ.get("CODEXDHT_NODE__RUN_DIR") if data_dir is None else None
+    run_dir = os.environ.get("CODEXDHT_NODE__RUN_DIR")
     data = Path(data_dir or os.environ.get("CODEXDHT_NODE__DATA_DIR", "data"))
     folder = Path(run_dir) if run_dir else data / "run"
     try:

@@ -261,6 +261,30 @@ def test_where_commands_look_for_the_node(
     assert command("record").code == 2
 
 
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("key", ["node.run_dir", "api.endpoints"])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_another_data_directory_changes_nothing_else(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, key: str, in_file: bool
+) -> None:
+    """With --data-dir commands look where `up` with the same option puts the node: other settings still hold."""
+    monkeypatch.chdir(folder)
+    other, run_dir = folder / "other", folder / "run"
+    value = str(run_dir) if key == "node.run_dir" else f"ipc://{run_dir}/api.sock"
+    if in_file:
+        text = f'network = {{bootstrap = [], listen = ["/ip4/0.0.0.0/udp/1"]}}\n{key} = '
+        (folder / "config").mkdir()
+        (folder / "config" / "codexdht.toml").write_text(
+            text + json.dumps([value] if "api" in key else value)
+        )
+    else:
+        monkeypatch.setenv(f"CODEXDHT_{key.replace('.', '__').upper()}", value)
+    assert command("record", "--data-dir", other).code == 0
+    assert command("record").code == 0
+    ended = run_dir if key == "node.run_dir" else other / "run"
+    assert command("down", "--data-dir", other).err == f"codexdht: no node runs in {ended}\n"
+
+
 @pytest.mark.parametrize("name", ["stats", "verify", "export", "compact"])
 def test_no_store(command: Command, folder: Path, name: str) -> None:
     """A store that is not there: code 1 and one line."""

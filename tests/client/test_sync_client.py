@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 import zmq
 
-from codexdht.client import Added, AddedMany, Client, CurveKeys, Key, Pong
+from codexdht.client import Added, AddedMany, Client, CurveKeys, Key, Pong, default_endpoint
 from codexdht.client.protocol import Call
 from codexdht.client.sync import _Connection
 from codexdht.errors import (
@@ -300,6 +301,15 @@ def test_bad_endpoints(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEXDHT_NODE__RUN_DIR", "/nowhere")
     with Client(endpoint, timeout=0.05) as client, pytest.raises((InvalidParams, NotRunning)):
         client.record()
+
+
+def test_the_default_endpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is where a node of the same environment listens, whether or not its data directory is named."""
+    monkeypatch.chdir(folder)
+    assert default_endpoint() == f"ipc://{folder}/data/run/api.sock"
+    assert default_endpoint("other") == f"ipc://{folder}/other/run/api.sock"
+    monkeypatch.setenv("CODEXDHT_NODE__RUN_DIR", "here")
+    assert default_endpoint() == default_endpoint("other") == f"ipc://{folder}/here/api.sock"
 
 
 def test_tcp(serve: Serve) -> None:
