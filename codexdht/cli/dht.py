@@ -82,7 +82,7 @@ def withdraw(
     as_json: AsJson = False,
 ) -> None:
     """Publish these keys no longer. Other nodes forget them within a day."""
-    from codexdht.cli.output import print_json
+    from codexdht.cli.output import print_json, say
     from codexdht.cli.targets import key_of
 
     wanted = [key_of(text) for text in keys]
@@ -90,6 +90,8 @@ def withdraw(
         node.withdraw(wanted)
     if as_json:
         print_json({"withdrawn": len(wanted)})
+    else:
+        say(f"{len(wanted)} key{'s' * (len(wanted) != 1)} withdrawn")
 
 
 def find(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from codexdht.cli.app import app, stores
 from codexdht.identity import node_id_of_cid
 from codexdht.messages import internal
 from codexdht.messages.internal import Failed, Life
@@ -55,7 +57,7 @@ def test_provide_find_withdraw(command: Command, node: str) -> None:
     limited = command("find", CID, "--limit", 1, "--json", node).json
     assert [record["peerId"] for record in limited["providers"]] == [PEERS[0].peer_id]
     assert PEERS[0].peer_id in command("find", CID, "--local", node).out
-    assert command("withdraw", CID, node) == (0, "", "")
+    assert command("withdraw", CID, node) == (0, "1 key withdrawn\n", "")
     assert command("withdraw", CID, "--json", node).json == {"withdrawn": 1}
 
 
@@ -95,6 +97,15 @@ def test_status(command: Command, node: str) -> None:
     assert ran.out.splitlines()[0].split() == ["node", "started"]
     assert ["wire", "packets", "3"] in [line.split() for line in ran.out.splitlines()]
     assert command("status", "--json", node).json["actors"]["store"]["gauges"] == {"size": 1}
+
+
+def test_every_command_has_json() -> None:
+    """Those that do not are the three that have no result to print, or lines of JSON."""
+    commands = [*app.registered_commands, *stores.registered_commands]
+    without = [
+        c.callback.__name__ for c in commands if "as_json" not in inspect.signature(c.callback).parameters
+    ]
+    assert without == ["up", "down", "export"]
 
 
 def test_keys_are_checked_and_resolved_here(command: Command, serve: Serve) -> None:
