@@ -1,7 +1,7 @@
 """The command line. Commands import what they need when they run: `codexdht --help` answers at once.
 
-Exit codes: 0 done; 1 not found, or failed; 2 wrong usage or input; 3 no node there; 4 out of time; 78 wrong
-configuration; 130 interrupted.
+Exit codes: 0 done; 1 not found, or failed; 2 wrong usage or input; 3 no node there; 4 out of time, or a ping without
+an answer; 78 wrong configuration; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def ping(
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ping a node."""
+    """Ping a node. Code 4 if it does not answer, or nobody knows it."""
     from codexdht.cli.output import print_fields, print_json, seconds
     from codexdht.cli.targets import node_of
 

@@ -177,6 +177,14 @@ def test_out_of_time(command: Command, serve: Serve) -> None:
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("why", ["the node does not answer", "no node with this id was found"])
+def test_a_ping_without_an_answer(command: Command, serve: Serve, why: str) -> None:
+    """Scripts need one code for it, why ever there is none: 4, as the help says."""
+    node = serve(script={internal.PingNode: lambda _: Failed(0, "timeout", why)})
+    assert command("ping", "11" * 32, node) == (4, "", f"codexdht: {why}\n")
+    assert "Code 4 if it does not answer, or nobody knows it." in command("ping", "--help").out
+
+
 def test_other_errors_of_the_node(command: Command, serve: Serve) -> None:
     """Anything else that fails: code 1."""
     node = serve(script={internal.PutProvider: lambda _: Failed(0, "storage_full", "no room\nat all")})
