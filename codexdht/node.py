@@ -237,13 +237,16 @@ class Node:
                 raise StartupError(
                     f"{' and '.join(missing)} of the node did not start; {self._hint(missing)}"
                 )
+            time.sleep(_PAUSE)
 
     def _missing(self) -> list[str]:
-        """Return who does not answer."""
+        """Return who does not answer, or has yet to bind the socket of a node that opens by itself."""
         try:
-            return self.client.stats(timeout=0.5).missing
+            stats = self.client.stats(timeout=0.5)
         except (RequestTimeout, NotRunning):
             return ["api"]
+        is_opening = self.config.node.autostart and stats.life not in ("open", "started")
+        return stats.missing or ["wire"] * is_opening
 
     def _output(self) -> list[str]:
         """Return what the processes have written since the start, but for logs: only what keeps them from it."""

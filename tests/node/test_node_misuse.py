@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from codexdht.actors.rundir import holders, locked
-from codexdht.client import Client
+from codexdht.client import Client, NodeStats
 from codexdht.errors import ConfigError, StartupError
 from codexdht.node import Node, default_config, new_protocol, patience
 
@@ -142,6 +142,18 @@ def test_a_process_that_cannot_start(folder: Path, settings: dict[str, Any], rea
     with pytest.raises(StartupError, match=reason):
         new_protocol(listen=LOOPBACK, data_dir=folder, settings=settings)
     assert holders(folder / "run") == []
+
+
+def test_a_node_that_opens_by_itself_on_a_taken_port(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its wire answers for a moment before it ends: that does not make it a node that runs."""
+    answers = iter([NodeStats("closed", {}, [], {})])
+    ask = Client.stats
+    monkeypatch.setattr(Client, "stats", lambda *args, **named: next(answers, None) or ask(*args, **named))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        listen = f"/ip4/127.0.0.1/udp/{other.getsockname()[1]}"
+        with pytest.raises(StartupError, match=r"^wire: cannot bind .*; change network\.listen"):
+            new_protocol(listen=listen, data_dir=folder, settings={"node.autostart": True})
 
 
 def test_a_damaged_store(folder: Path, nodes: ExitStack) -> None:
