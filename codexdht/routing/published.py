@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
 from typing import Any, Final
 
-from codexdht.messages.internal import DropProvided, ListProvided, PutProvided, PutProvider
+from codexdht.messages.internal import PutProvider
 from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
-from codexdht.routing.queries.holders import CountHolders
+from codexdht.routing.holdercheck import HolderCheck
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.publish import Publish
 from codexdht.routing.queries.runner import OnEnd, QueryRunner
+from codexdht.routing.remembered import STORE_TIMEOUT, Remembered, Row
 from codexdht.routing.storelink import OnRefusal, OnValue, StoreLink
 from codexdht.routing.timers import Action
 
-_STORE_TIMEOUT: Final = 5.0
 _PAGE: Final = 512
-_FLUSH_EVERY: Final = 1.0
 _SLICES: Final = 720
 _END: Final = 1 << 256
 _RETRY: Final = 60.0
-_HALF: Final = 0.5
 _FIRST_SWEEP: Final = 30.0
-_CHECK_TIME: Final = 10.0
-_YOUNG: Final = 60.0
-
-
-def _ignore(_value: Any, _now: float) -> None:
-    """A key that the store did not write down is published once more by the next sweep."""
 
 
 class Published:
@@ -42,19 +33,19 @@ class Published:
     changed, and when a sample of keys shows that their holders leave faster than the period allows; the period then
     becomes the time in which half of them leave.
 
-    `_active` are keys whose publication will be written down; a key withdrawn meanwhile is in it no longer. `_fresh`
-    are written down with the next flush. `_run` numbers starts, so that timers of an earlier one do nothing.
+    `_active` are keys whose publication will be written down; a key withdrawn meanwhile is in it no longer. `_run`
+    numbers starts, so that timers of an earlier one do nothing.
     """
 
     __slots__ = (
         "_active",
         "_at",
+        "_check",
         "_contacts",
         "_entropy",
-        "_flushing",
-        "_fresh",
         "_local",
         "_period",
+        "_remembered",
         "_run",
         "_runner",
         "_settings",
@@ -76,8 +67,16 @@ class Published:
         self._entropy = core.entropy
         self._period = core.settings.republish_every
         self._active: dict[bytes, bytes] = {}
-        self._fresh: dict[bytes, list[list[Any]]] = {}
-        self._flushing = False
+        self._remembered = Remembered(core, store)
+        self._check = HolderCheck(
+            core,
+            contacts,
+            runner,
+            self._remembered,
+            is_busy=lambda key: key in self._active or not self.running,
+            on_lost=lambda key, kept, now: self._publish([key], kept, _unheard, now),
+            on_halving=self._adapt,
+        )
         self._sweeping = False
         self._sweep_is_set = False
         self._walking = False
@@ -122,7 +121,7 @@ class Published:
         """
         kept = b"" if record in (self._local.provider_record, self._local.default_record) else record
         if self._settings.republish:
-            self._write([[key, 0.0] for key in keys], kept, now, on_kept, on_refusal)
+            self._remembered.put([(key, 0.0) for key in keys], kept, now, on_kept, on_refusal)
         else:
             on_kept(None, now)
         self._walk_if_idle(now)
@@ -132,17 +131,18 @@ class Published:
         """Forget keys."""
         for key in keys:
             self._active.pop(key, None)
-        gone = set(keys)
-        for kept, items in self._fresh.items():
-            self._fresh[kept] = [item for item in items if item[0] not in gone]
-        self._store.ask(DropProvided, keys, on_value=on_value, deadline=deadline)
+        self._remembered.drop(keys, on_value, deadline)
+
+    def flush(self, now: float) -> None:
+        """Have the store write down when keys were published."""
+        self._remembered.flush(now)
 
     # Publishing ---------------------------------------------------------------------------------------------------
 
     def _publish(self, keys: list[bytes], kept: bytes, on_end: OnEnd, now: float) -> None:
         """Publish keys once more; in our own store as well, which would forget them as all others do."""
         record = kept or self._local.default_record
-        self._store.ask(PutProvider, keys, record, on_value=_ignore, deadline=now + _STORE_TIMEOUT)
+        self._store.ask(PutProvider, keys, record, on_value=_nothing_said, deadline=now + STORE_TIMEOUT)
         query = self._query(keys, record, kept)
         self._runner.start(query, on_end, now, now + self._period)
 
@@ -180,34 +180,12 @@ class Published:
             self._sweep_later(now)
             return
         self._contacts.counters["keys_published"] += 1
-        self._fresh.setdefault(kept, []).append([key, now + self._local.unix_offset])
-        if not self._flushing:
-            self._flushing = True
-            self._timers.at(now + _FLUSH_EVERY, self.flush)
+        self._remembered.published(key, kept, now)
 
     def _sweep_later(self, now: float) -> None:
         if not self._sweep_is_set:
             self._sweep_is_set = True
             self._after(_RETRY, now, self._sweep)
-
-    def flush(self, now: float) -> None:
-        """Have the store write down when keys were published."""
-        self._flushing = False
-        fresh, self._fresh = self._fresh, {}
-        for kept, items in fresh.items():
-            if items:
-                self._write(items, kept, now)
-
-    def _write(
-        self,
-        items: list[list[Any]],
-        kept: bytes,
-        now: float,
-        on_kept: OnValue = _ignore,
-        on_refusal: OnRefusal | None = None,
-    ) -> None:
-        deadline = now + _STORE_TIMEOUT
-        self._store.ask(PutProvided, items, kept, on_value=on_kept, on_refusal=on_refusal, deadline=deadline)
 
     # The walk -----------------------------------------------------------------------------------------------------
 
@@ -218,7 +196,7 @@ class Published:
             unix = now + self._local.unix_offset
             self._at = int(unix / self._period * _SLICES) % _SLICES
             self._after(self._period / _SLICES, now, self._step)
-            self._after(self._settings.check_every, now, self._check)
+            self._after(self._settings.check_every, now, self._check_sample)
 
     def _step(self, now: float) -> None:
         start, end = self._at * _END // _SLICES, (self._at + 1) * _END // _SLICES
@@ -241,13 +219,13 @@ class Published:
         """Publish the keys from start to before end that were last published longer than `age` ago, or with a record
         that has changed, page by page."""
 
-        def on_page(items: Any, at: float) -> None:
-            if items is None:
+        def on_rows(rows: list[Row] | None, at: float) -> None:
+            if rows is None:
                 self._after(_RETRY, at, lambda later: self._visit(start, end, age, then, later))
                 return
-            if items:
+            if rows:
                 self._walk_if_idle(at)
-            here = [item for item in items if int.from_bytes(item[0], "big") < end]
+            here = [row for row in rows if int.from_bytes(row[0], "big") < end]
             following = int.from_bytes(here[-1][0], "big") + 1 if len(here) == _PAGE else end
 
             def go_on(_complete: bool, later: float) -> None:
@@ -258,14 +236,13 @@ class Published:
 
             self._publish_old(here, age, go_on, at)
 
-        key = start.to_bytes(32, "big")
-        self._store.ask(ListProvided, key, _PAGE, on_value=on_page, deadline=now + _STORE_TIMEOUT)
+        self._remembered.list(start, _PAGE, on_rows, now)
 
-    def _publish_old(self, items: list[Any], age: float, on_end: OnEnd, now: float) -> None:
+    def _publish_old(self, rows: list[Row], age: float, on_end: OnEnd, now: float) -> None:
         """Publish those listed keys that are old enough and not on their way already, one record after the other."""
         unix = now + self._local.unix_offset
         by_record: dict[bytes, list[bytes]] = {}
-        for key, published, record in items:
+        for key, published, record in rows:
             if key not in self._active and self._is_due(published, record, age, unix):
                 by_record.setdefault(record, []).append(key)
 
@@ -289,48 +266,14 @@ class Published:
 
     # The check ----------------------------------------------------------------------------------------------------
 
-    def _check(self, now: float) -> None:
-        """Look up a sample of keys, and adapt the period to how fast their holders leave."""
-        self._after(self._settings.check_every, now, self._check)
-        results: list[tuple[float, float]] = []
-        for _ in range(self._settings.check_sample):
-            start = self._entropy.randbytes(32)
-            self._store.ask(
-                ListProvided,
-                start,
-                1,
-                on_value=lambda items, at: self._check_one(items, results, at),
-                deadline=now + _STORE_TIMEOUT,
-            )
-        self._after(_STORE_TIMEOUT + 2 * _CHECK_TIME, now, lambda at: self._adapt(results, at))
+    def _check_sample(self, now: float) -> None:
+        self._after(self._settings.check_every, now, self._check_sample)
+        self._check.run(now)
 
-    def _check_one(self, items: Any, results: list[tuple[float, float]], now: float) -> None:
-        if not items or not self.running or self._runner.full:
+    def _adapt(self, halving: float, now: float) -> None:
+        """Publish each key again in the time in which half of its holders leave."""
+        if not self.running:
             return
-        key, published, kept = items[0]
-        age = now + self._local.unix_offset - published
-        lookup = self._runner.lookup(key, now)
-        query = CountHolders(lookup, _END, self._local.node_id, self._contacts.appraise)
-
-        def on_end(complete: bool, at: float) -> None:
-            share = query.share() if complete else None
-            if share is None or age < _YOUNG:
-                return
-            results.append((age, share))
-            if share < _HALF and key not in self._active:
-                self._contacts.counters["keys_found_missing"] += 1
-                self._publish([key], kept, _unheard, at)
-
-        self._runner.start(query, on_end, now, now + _CHECK_TIME, now + _CHECK_TIME)
-
-    def _adapt(self, results: list[tuple[float, float]], now: float) -> None:
-        """Set the period to the time in which half of the holders leave: those of age a of whom the share s is left
-        halve every a * ln 2 / -ln s."""
-        if not results or self._contacts.connectivity.ours:
-            return
-        age = sum(result[0] for result in results) / len(results)
-        share = min(max(sum(result[1] for result in results) / len(results), 0.01), 0.99)
-        halving = age * log(2) / -log(share)
         period = min(max(halving, self._settings.republish_min), self._settings.republish_every)
         shorter = period < self._period
         self._period = period
@@ -345,6 +288,10 @@ class Published:
                 action(at)
 
         self._timers.at(now + seconds, act)
+
+
+def _nothing_said(_value: Any, _now: float) -> None:
+    """Our own store is told again with the next publication."""
 
 
 def _nothing(_now: float) -> None:

@@ -194,7 +194,7 @@ def test_withdrawn_after_it_was_published(swarm: Any) -> None:
     me = swarm.add([boot])
     swarm.run(5)
     swarm.tell(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded))
-    while not me.machine._published._fresh:
+    while not me.machine._published._remembered._fresh:
         swarm.run(0.05)
     swarm.tell(me, Withdraw(API, 2, swarm.now + 5, [KEY]))
     before = sum(isinstance(message, PutProvided) for _, message in me.said)
@@ -371,7 +371,7 @@ def test_what_was_published_just_before_the_end_is_written_down(swarm: Any) -> N
     me = swarm.add([boot])
     swarm.run(5)
     swarm.tell(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded))
-    while not me.machine._published._fresh:
+    while not me.machine._published._remembered._fresh:
         swarm.run(0.05)
     me.machine.stop(swarm.now)
     said = [message for _, messages in me.machine.outbox.take() for message in messages]

@@ -1,0 +1,101 @@
+"""The check of a sample of what this node provides: who still holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log
+from typing import Final
+
+from codexdht.routing.contacts import Contacts
+from codexdht.routing.core import Core
+from codexdht.routing.queries.holders import CountHolders
+from codexdht.routing.queries.query import FARTHEST
+from codexdht.routing.queries.runner import QueryRunner
+from codexdht.routing.remembered import STORE_TIMEOUT, Remembered, Row
+
+_CHECK_TIME: Final = 10.0
+_YOUNG: Final = 60.0
+_HALF: Final = 0.5
+
+IsBusy = Callable[[bytes], bool]
+"""Whether a key is being published, or nothing is to be."""
+OnLost = Callable[[bytes, bytes, float], None]
+"""Key, the record that it is remembered with, now."""
+OnHalving = Callable[[float, float], None]
+"""Seconds in which half of the holders of a key leave, now."""
+
+
+class HolderCheck:
+    """Looks up a sample of the keys, tells which of them are lost, and how fast holders leave."""
+
+    __slots__ = (
+        "_contacts",
+        "_entropy",
+        "_is_busy",
+        "_local",
+        "_on_halving",
+        "_on_lost",
+        "_remembered",
+        "_runner",
+        "_settings",
+        "_timers",
+    )
+
+    def __init__(
+        self,
+        core: Core,
+        contacts: Contacts,
+        runner: QueryRunner,
+        remembered: Remembered,
+        *,
+        is_busy: IsBusy,
+        on_lost: OnLost,
+        on_halving: OnHalving,
+    ) -> None:
+        self._contacts = contacts
+        self._runner = runner
+        self._remembered = remembered
+        self._timers = core.timers
+        self._local = core.local
+        self._settings = core.settings
+        self._entropy = core.entropy
+        self._is_busy = is_busy
+        self._on_lost = on_lost
+        self._on_halving = on_halving
+
+    def run(self, now: float) -> None:
+        """Draw a sample and look it up, within half a minute."""
+        results: list[tuple[float, float]] = []
+        for _ in range(self._settings.check_sample):
+            start = int.from_bytes(self._entropy.randbytes(32), "big")
+            self._remembered.list(start, 1, lambda rows, at: self._count(rows, results, at), now)
+        self._timers.at(now + STORE_TIMEOUT + 2 * _CHECK_TIME, lambda at: self._evaluate(results, at))
+
+    def _count(self, rows: list[Row] | None, results: list[tuple[float, float]], now: float) -> None:
+        """Look a key up, and add to results its age and the share of holders that it has left."""
+        if not rows or self._is_busy(rows[0][0]) or self._runner.full:
+            return
+        key, published, kept = rows[0]
+        age = now + self._local.unix_offset - published
+        lookup = self._runner.lookup(key, now)
+        query = CountHolders(lookup, FARTHEST, self._local.node_id, self._contacts.appraise)
+
+        def on_end(complete: bool, at: float) -> None:
+            share = query.share() if complete else None
+            if share is None or age < _YOUNG:
+                return
+            results.append((age, share))
+            if share < _HALF and not self._is_busy(key):
+                self._contacts.counters["keys_found_missing"] += 1
+                self._on_lost(key, kept, at)
+
+        self._runner.start(query, on_end, now, now + _CHECK_TIME, now + _CHECK_TIME)
+
+    def _evaluate(self, results: list[tuple[float, float]], now: float) -> None:
+        """Tell the time in which half of the holders leave: those of age a of whom the share s is left halve every
+        a * ln 2 / -ln s."""
+        if not results or self._contacts.connectivity.ours:
+            return
+        age = sum(result[0] for result in results) / len(results)
+        share = min(max(sum(result[1] for result in results) / len(results), 0.01), 0.99)
+        self._on_halving(age * log(2) / -log(share), now)
