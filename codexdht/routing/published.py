@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from codexdht.messages.internal import PutProvider
@@ -33,8 +34,8 @@ class Published:
     changed, and when a sample of keys shows that their holders leave faster than the period allows; the period then
     becomes the time in which half of them leave.
 
-    `_active` are keys whose publication will be written down; a key withdrawn meanwhile is in it no longer. `_run`
-    numbers starts, so that timers of an earlier one do nothing.
+    `_active` are keys on their way, with the query whose end will be written down; a key withdrawn meanwhile is in it
+    no longer. `_run` numbers starts, so that timers of an earlier one do nothing.
     """
 
     __slots__ = (
@@ -66,7 +67,7 @@ class Published:
         self._settings = core.settings
         self._entropy = core.entropy
         self._period = core.settings.republish_every
-        self._active: dict[bytes, bytes] = {}
+        self._active: dict[bytes, Publish] = {}
         self._remembered = Remembered(core, store)
         self._check = HolderCheck(
             core,
@@ -158,8 +159,8 @@ class Published:
             rate=settings.publish_rate,
         )
         if settings.republish:
-            self._active.update((key, kept) for key in keys)
-            query.on_published = self._on_published
+            self._active.update(dict.fromkeys(keys, query))
+            query.on_published = partial(self._on_published, query, kept)
         return query
 
     def _lookup(self, key: bytes, width: int, now: float) -> Lookup:
@@ -171,16 +172,20 @@ class Published:
         near = self._contacts.table.nearest(self._local.node_id, self._settings.bucket_size)
         return near[-1].number ^ own if len(near) == self._settings.bucket_size else _END
 
-    def _on_published(self, key: bytes, nodes: int, now: float) -> None:
-        kept = self._active.pop(key, None)
-        if kept is None:
+    def _on_published(self, query: Publish, kept: bytes, key: bytes, nodes: int, now: float) -> None:
+        """Have it written down; a key that went out with a default record of before is due again at once."""
+        if self._active.get(key) is not query:
             return
+        del self._active[key]
         if not nodes:
             self._contacts.counters["keys_sent_to_nobody"] += 1
             self._sweep_later(now)
             return
         self._contacts.counters["keys_published"] += 1
-        self._remembered.published(key, kept, now)
+        is_current = kept or query.record == self._local.default_record
+        if not is_current:
+            self._sweep_later(now)
+        self._remembered.published(key, now + self._local.unix_offset if is_current else 0.0, kept, now)
 
     def _sweep_later(self, now: float) -> None:
         if not self._sweep_is_set:
@@ -258,11 +263,12 @@ class Published:
     def _is_due(self, published: float, kept: bytes, age: float, unix: float) -> bool:
         """Tell whether a key was published too long ago, or before the default record, with which it is, changed.
 
-        How long ago a time of the future is nobody knows: the clock was ahead then.
+        How long ago a time of the future is nobody knows: the clock was ahead then. A seq is a time in whole seconds,
+        so a key published within the same second may have gone out before.
         """
         if not 0 <= unix - published < age:
             return True
-        return not kept and published < self._local.default_seq <= unix
+        return not kept and published - 1 < self._local.default_seq <= unix
 
     # The check ----------------------------------------------------------------------------------------------------
 

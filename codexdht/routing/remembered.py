@@ -29,12 +29,11 @@ class Remembered:
     `_fresh` are publications that are written down with the next flush: Unix time and record by key.
     """
 
-    __slots__ = ("_flushing", "_fresh", "_local", "_store", "_timers")
+    __slots__ = ("_flushing", "_fresh", "_store", "_timers")
 
     def __init__(self, core: Core, store: StoreLink) -> None:
         self._store = store
         self._timers = core.timers
-        self._local = core.local
         self._fresh: dict[bytes, tuple[float, bytes]] = {}
         self._flushing = False
 
@@ -56,9 +55,9 @@ class Remembered:
             self._fresh.pop(key, None)
         self._store.ask(DropProvided, keys, on_value=on_value, deadline=deadline)
 
-    def published(self, key: bytes, kept: bytes, now: float) -> None:
-        """Write down soon that a key was published just now."""
-        self._fresh[key] = now + self._local.unix_offset, kept
+    def published(self, key: bytes, unix: float, kept: bytes, now: float) -> None:
+        """Write down soon that a key was published at a Unix time."""
+        self._fresh[key] = unix, kept
         if not self._flushing:
             self._flushing = True
             self._timers.at(now + _FLUSH_EVERY, self.flush)

@@ -213,7 +213,7 @@ def test_a_changed_record_is_published_under_the_keys_of_the_old_one(swarm: Any)
 
 
 def test_a_record_that_changed_while_the_node_was_down_is_published(swarm: Any) -> None:
-    """A restarted node sees that its record is younger than what it has published."""
+    """A restarted node sees that its record is younger than what it has published, or of the same second."""
     swarm.grow(20)
     memory = Provided()
     record = swarm.signer.record(seq=int(UNIX) - 10)
@@ -222,4 +222,26 @@ def test_a_record_that_changed_while_the_node_was_down_is_published(swarm: Any) 
     swarm.add([boot], record=record, stored=memory.answers())
     swarm.run(90)
     held = {key for peer in swarm.peers.values() for key in peer.providers}
-    assert held == {b"\x03" * 32, b"\x04" * 32}
+    assert held == {b"\x02" * 32, b"\x03" * 32, b"\x04" * 32}
+
+
+@pytest.mark.parametrize(("count", "after"), [(200, 2.0), (1, 0.05)])
+def test_a_record_that_changes_while_keys_are_being_published_reaches_them_all(
+    swarm: Any, count: int, after: float
+) -> None:
+    """Keys that are on their way when the record changes are published with the new one a minute or two later."""
+    swarm.grow(20)
+    memory, key = Provided(), swarm.signer.key()
+    boot = next(iter(swarm.peers.values())).record
+    record = swarm.signer.record(key=key, seq=int(UNIX) - 100)
+    me = swarm.add([boot], record=record, stored=memory.answers())
+    swarm.run(60.2)
+    keys = [bytes([i, 0x55]) * 16 for i in range(count)]
+    swarm.tell(me, Publish(API, 1, swarm.now + 5, keys, record.encoded))
+    swarm.run(after)
+    told = changed(swarm, me, key, 9001)
+    swarm.tell(me, told)
+    swarm.run(140)
+    last = {k: {p.providers[k][-1] for p in swarm.peers.values() if k in p.providers} for k in keys}
+    assert all(records == {told.record} for records in last.values())
+    assert all(unix > UNIX for unix, _ in memory.items.values())

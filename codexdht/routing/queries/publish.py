@@ -57,13 +57,13 @@ class Publish:
         "_rate",
         "_reach",
         "_ready",
-        "_record",
         "_tokens",
         "_tokens_at",
         "_undecided",
         "_width",
         "done",
         "on_published",
+        "record",
         "sent",
         "target",
     )
@@ -84,7 +84,7 @@ class Publish:
         self.done = not self._keys
         self.sent: dict[bytes, int] = {}
         self.on_published: OnPublished | None = None
-        self._record = record
+        self.record = record
         self._make_lookup = make_lookup
         self._may_live = may_live
         self._width = width
@@ -208,7 +208,7 @@ class Publish:
 
     def _send(self, key: bytes, nodes: list[SignedPeerRecord]) -> list[Ask]:
         self._left[key] += len(nodes)
-        return [Ask(node, Kind.ADD_PROVIDER, key, stored=self._record) for node in nodes]
+        return [Ask(node, Kind.ADD_PROVIDER, key, stored=self.record) for node in nodes]
 
     def _spread(self, lookup: Lookup) -> None:
         """Queue the key of a lookup that has ended, and the following ones that its result serves."""
