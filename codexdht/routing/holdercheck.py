@@ -11,7 +11,7 @@ from codexdht.routing.core import Core
 from codexdht.routing.queries.holders import CountHolders
 from codexdht.routing.queries.query import FARTHEST
 from codexdht.routing.queries.runner import QueryRunner
-from codexdht.routing.remembered import STORE_TIMEOUT, Remembered, Row
+from codexdht.routing.remembered import STORE_TIMEOUT, Page, Remembered
 
 _CHECK_TIME: Final = 10.0
 _YOUNG: Final = 60.0
@@ -68,14 +68,16 @@ class HolderCheck:
         results: list[tuple[float, float]] = []
         for _ in range(self._settings.check_sample):
             start = int.from_bytes(self._entropy.randbytes(32), "big")
-            self._remembered.list(start, 1, lambda rows, at: self._count(rows, results, at), now)
+            self._remembered.page(start, 1, lambda page, at: self._count(page, results, at), now)
         self._timers.at(now + STORE_TIMEOUT + 2 * _CHECK_TIME, lambda at: self._evaluate(results, at))
 
-    def _count(self, rows: list[Row] | None, results: list[tuple[float, float]], now: float) -> None:
+    def _count(self, page: Page | None, results: list[tuple[float, float]], now: float) -> None:
         """Look a key up, and add to results its age and the share of holders that it has left."""
-        if not rows or self._is_busy(rows[0][0]) or self._runner.full:
+        if page is None or not page.rows or self._runner.full:
             return
-        key, published, kept = rows[0]
+        key, published, kept = page.rows[0]
+        if self._is_busy(key) or not page.holds(key):
+            return
         age = now + self._local.unix_offset - published
         lookup = self._runner.lookup(key, now)
         query = CountHolders(lookup, FARTHEST, self._local.node_id, self._contacts.appraise)
@@ -85,7 +87,7 @@ class HolderCheck:
             if share is None or age < _YOUNG:
                 return
             results.append((age, share))
-            if share < _HALF and not self._is_busy(key):
+            if share < _HALF and page.holds(key) and not self._is_busy(key):
                 self._contacts.counters["keys_found_missing"] += 1
                 self._on_lost(key, kept, at)
 

@@ -13,7 +13,7 @@ from codexdht.routing.holdercheck import HolderCheck
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.publish import Publish
 from codexdht.routing.queries.runner import OnEnd, QueryRunner
-from codexdht.routing.remembered import STORE_TIMEOUT, Remembered, Row
+from codexdht.routing.remembered import STORE_TIMEOUT, Page, Remembered, Row
 from codexdht.routing.storelink import OnRefusal, OnValue, StoreLink
 from codexdht.routing.timers import Action
 
@@ -224,13 +224,13 @@ class Published:
         """Publish the keys from start to before end that were last published longer than `age` ago, or with a record
         that has changed, page by page."""
 
-        def on_rows(rows: list[Row] | None, at: float) -> None:
-            if rows is None:
+        def on_page(page: Page | None, at: float) -> None:
+            if page is None:
                 self._after(_RETRY, at, lambda later: self._visit(start, end, age, then, later))
                 return
-            if rows:
+            if page.rows:
                 self._walk_if_idle(at)
-            here = [row for row in rows if int.from_bytes(row[0], "big") < end]
+            here = [row for row in page.rows if int.from_bytes(row[0], "big") < end]
             following = int.from_bytes(here[-1][0], "big") + 1 if len(here) == _PAGE else end
 
             def go_on(_complete: bool, later: float) -> None:
@@ -239,24 +239,27 @@ class Published:
                 else:
                     then(later)
 
-            self._publish_old(here, age, go_on, at)
+            self._publish_old(page, here, age, go_on, at)
 
-        self._remembered.list(start, _PAGE, on_rows, now)
+        self._remembered.page(start, _PAGE, on_page, now)
 
-    def _publish_old(self, rows: list[Row], age: float, on_end: OnEnd, now: float) -> None:
-        """Publish those listed keys that are old enough and not on their way already, one record after the other."""
+    def _publish_old(self, page: Page, rows: list[Row], age: float, on_end: OnEnd, now: float) -> None:
+        """Publish those keys of a page that are old enough, one record after the other, unless they are on their way
+        already, or withdrawn, by the time it is their turn."""
         unix = now + self._local.unix_offset
         by_record: dict[bytes, list[bytes]] = {}
         for key, published, record in rows:
-            if key not in self._active and self._is_due(published, record, age, unix):
+            if self._is_due(published, record, age, unix):
                 by_record.setdefault(record, []).append(key)
 
         def next_record(complete: bool, at: float) -> None:
-            if not by_record or not self.running:
-                on_end(complete, at)
-                return
-            kept, keys = by_record.popitem()
-            self._publish(keys, kept, next_record, at)
+            while by_record and self.running:
+                kept, due = by_record.popitem()
+                keys = [key for key in due if page.holds(key) and key not in self._active]
+                if keys:
+                    self._publish(keys, kept, next_record, at)
+                    return
+            on_end(complete, at)
 
         next_record(True, now)
 

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import (
     Actor,
     ClockSet,
     Done,
     DropProvided,
     Failed,
+    ListProvided,
     LocalRecords,
     Publish,
     PutProvided,
@@ -245,3 +247,65 @@ def test_a_record_that_changes_while_keys_are_being_published_reaches_them_all(
     last = {k: {p.providers[k][-1] for p in swarm.peers.values() if k in p.providers} for k in keys}
     assert all(records == {told.record} for records in last.values())
     assert all(unix > UNIX for unix, _ in memory.items.values())
+
+
+def test_keys_that_wait_their_turn_in_a_sweep_may_be_withdrawn_or_published(swarm: Any) -> None:
+    """A key that is withdrawn while those of other records are published is neither published nor remembered; one that
+    its user publishes with another record meanwhile stays with that."""
+    swarm.grow(20)
+    memory = Provided()
+    boot = next(iter(swarm.peers.values())).record
+    own = [swarm.signer.record().encoded for _ in range(9)]
+    memory.items = {bytes([i]) * 32: (0.0, own[i]) for i in range(8)}
+    me = swarm.add([boot], stored=memory.answers())
+    while not me.machine._published._active:
+        swarm.run(0.01)
+    [*withdrawn, changed] = [key for key in memory.items if key not in me.machine._published._active]
+    swarm.tell(me, Withdraw(API, 2, swarm.now + 5, withdrawn))
+    swarm.tell(me, Publish(API, 3, swarm.now + 5, [changed], own[8]))
+    swarm.run(60)
+    held = {key: records for peer in swarm.peers.values() for key, records in peer.providers.items()}
+    assert len(withdrawn) == 6
+    assert not memory.items.keys() & set(withdrawn)
+    assert not held.keys() & set(withdrawn)
+    assert memory.items[changed][1] == own[8]
+    assert set(held[changed]) == {own[8]}
+
+
+def test_a_key_may_be_withdrawn_while_the_store_lists_it(swarm: Any) -> None:
+    """The store's answer, which is of the time when it was asked, brings no key back."""
+    swarm.grow(20)
+    memory = Provided()
+    memory.items = {KEY: (0.0, b"")}
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], stored=memory.answers())
+    swarm.run(5)
+    asked: list[Any] = []
+    answer, swarm._store = swarm._store, lambda peer, message: asked.append(message) if peer is me else None
+    while not asked:
+        swarm.run(1)
+    swarm._store = answer
+    swarm.tell(me, Withdraw(API, 2, swarm.now + 5, [KEY]))
+    answer(me, asked[0])
+    swarm.run(60)
+    assert isinstance(asked[0], ListProvided)
+    assert memory.items == {}
+    assert not any(KEY in peer.providers for peer in swarm.peers.values())
+
+
+def test_a_key_may_be_withdrawn_while_its_holders_are_counted(swarm: Any) -> None:
+    """A check that finds a key lost does not publish it when it has been withdrawn meanwhile."""
+    swarm.grow(20)
+    memory, key = Provided(), b"\xff" * 32
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], RoutingSettings(check_every=100.0), stored=memory.answers())
+    swarm.run(5)
+    swarm.ask(me, Publish(API, 1, swarm.now + 5, [key], me.record.encoded), 90)
+    for peer in swarm.peers.values():
+        peer.providers.clear()
+    while not any(call.kind == Kind.GET_PROVIDERS for call in me.calls):
+        swarm.run(0.01)
+    swarm.tell(me, Withdraw(API, 2, swarm.now + 5, [key]))
+    swarm.run(60)
+    assert memory.items == {}
+    assert not any(key in peer.providers for peer in swarm.peers.values())
