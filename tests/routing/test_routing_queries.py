@@ -290,6 +290,35 @@ def test_holders_are_counted_among_the_closest() -> None:
     assert query.share() == 12 / 16
 
 
+def count_holders(answers: list[str]) -> float | None:
+    """Return the share of holders among nodes that answer so: "o" a packet with our record, "x" one of other providers,
+    "-" one that is lost, "" nothing at all; "!" no answer."""
+    nodes = [record_of(bytes([i]) * 32) for i in range(1, len(answers) + 1)]
+    query = CountHolders(Lookup(OWN, OWN, Shape(16, ALPHA, LIMIT), appraise), 1 << 30, OWN, appraise)
+    query.lookup.add(nodes)
+    while asks := query.lookup.next(0.0):
+        for ask in asks:
+            query.on_answer(ask, 0.0)
+    for node, answer in zip(nodes, answers, strict=True):
+        ask = Ask(node, Kind.GET_PROVIDERS, OWN)
+        for packet in answer.strip("-!"):
+            query.on_records(ask, [record_of(OWN if packet == "o" else b"\x77" * 32)], 1.0)
+        if answer == "!":
+            query.on_timeout(ask, 2.0)
+        else:
+            query.on_answer(ask, 2.0 if answer.endswith("-") else 1.0)
+    return query.share()
+
+
+def test_who_cannot_tell_is_not_counted_among_the_holders_or_the_others() -> None:
+    """A key of many providers is not taken for lost: answers hold some of them. Nor is one whose holder's answer comes
+    in part."""
+    assert count_holders(["o", "", "xx", "xo", "xxxx"]) == 2 / 5
+    assert count_holders(["xxxxx", "xxxxo", "xxxxxx", "xxxxx"]) == 1
+    assert count_holders(["xxxx-", "o-", "!", "x"]) == 1 / 2
+    assert count_holders(["xxxxx", "!", "x-"]) is None
+
+
 class Publishing:
     """A publication of keys in a static network."""
 
