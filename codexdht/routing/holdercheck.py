@@ -76,15 +76,15 @@ class HolderCheck:
         if page is None or not page.rows or self._runner.full:
             return
         key, published, kept = page.rows[0]
-        if self._is_busy(key) or not page.holds(key):
+        provider = self._provider(kept)
+        if provider is None or self._is_busy(key) or not page.holds(key):
             return
         age = now + self._local.unix_offset - published
-        lookup = self._runner.lookup(key, now)
-        query = CountHolders(lookup, FARTHEST, self._local.node_id, self._contacts.appraise)
+        query = CountHolders(self._runner.lookup(key, now), FARTHEST, provider, self._contacts.appraise)
 
         def on_end(complete: bool, at: float) -> None:
             share = query.share() if complete else None
-            if share is None or age < _YOUNG:
+            if share is None or age < _YOUNG or (not share and self._is_refused(provider)):
                 return
             results.append((age, share))
             if share < _HALF and page.holds(key) and not self._is_busy(key):
@@ -92,6 +92,16 @@ class HolderCheck:
                 self._on_lost(key, kept, at)
 
         self._runner.start(query, on_end, now, now + _CHECK_TIME, now + _CHECK_TIME)
+
+    def _provider(self, kept: bytes) -> bytes | None:
+        """Return whose record a key is published with, None where it does not decode any more."""
+        records = self._runner.decode_providers([kept or self._local.default_record])
+        return records[0].node_id if records else None
+
+    def _is_refused(self, provider: bytes) -> bool:
+        """Tell whether it is no loss that nobody holds a record of this node: most nodes take those of their senders
+        alone."""
+        return provider != self._local.node_id
 
     def _evaluate(self, results: list[tuple[float, float]], now: float) -> None:
         """Tell the time in which half of the holders leave: those of age a of whom the share s is left halve every

@@ -309,3 +309,21 @@ def test_a_key_may_be_withdrawn_while_its_holders_are_counted(swarm: Any) -> Non
     swarm.run(60)
     assert memory.items == {}
     assert not any(key in peer.providers for peer in swarm.peers.values())
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_record_of_another_node_is_not_taken_for_lost(swarm: Any, is_taken: bool) -> None:
+    """Neither where it is held, nor where all nodes refuse records of others than their senders."""
+    swarm.grow(20)
+    memory, other = Provided(), swarm.signer.record().encoded
+    boot = next(iter(swarm.peers.values())).record
+    settings = RoutingSettings(check_every=100.0, check_sample=32)
+    me = swarm.add([boot], settings, stored=memory.answers())
+    swarm.run(5)
+    swarm.ask(me, Publish(API, 1, swarm.now + 5, [b"\xff" * 32], other), 80)
+    for peer in swarm.peers.values():
+        peer.providers = peer.providers if is_taken else {}
+    swarm.run(150)
+    assert any(call.kind == Kind.GET_PROVIDERS for call in me.calls)
+    assert me.counters["keys_found_missing"] == 0
+    assert is_taken or me.machine._published.period == settings.republish_every
