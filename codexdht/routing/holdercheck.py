@@ -21,6 +21,8 @@ IsBusy = Callable[[bytes], bool]
 """Whether a key is being published, or nothing is to be."""
 OnLost = Callable[[bytes, bytes, float], None]
 """Key, the record that it is remembered with, now."""
+Results = dict[bytes, tuple[float, float] | None]
+"""Age in seconds and share of the holders left by drawn key; None until it is known."""
 OnHalving = Callable[[float, float], None]
 """Seconds in which half of the holders of a key leave, now."""
 
@@ -65,20 +67,31 @@ class HolderCheck:
 
     def run(self, now: float) -> None:
         """Draw a sample and look it up, within half a minute."""
-        results: list[tuple[float, float]] = []
+        results: Results = {}
         for _ in range(self._settings.check_sample):
-            start = int.from_bytes(self._entropy.randbytes(32), "big")
-            self._remembered.page(start, 1, lambda page, at: self._count(page, results, at), now)
+            self._draw(int.from_bytes(self._entropy.randbytes(32), "big"), results, now)
         self._timers.at(now + STORE_TIMEOUT + 2 * _CHECK_TIME, lambda at: self._evaluate(results, at))
 
-    def _count(self, page: Page | None, results: list[tuple[float, float]], now: float) -> None:
-        """Look a key up, and add to results its age and the share of holders that it has left."""
-        if page is None or not page.rows or self._runner.full:
-            return
+    def _draw(self, start: int, results: Results, now: float) -> None:
+        """Draw the first key that is not below start, or the lowest one where there is none."""
+
+        def on_page(page: Page | None, at: float) -> None:
+            if page is not None and page.rows:
+                self._count(page, results, at)
+            elif page is not None and start:
+                self._draw(0, results, at)
+
+        self._remembered.page(start, 1, on_page, now)
+
+    def _count(self, page: Page, results: Results, now: float) -> None:
+        """Look the key of a page up, unless it was drawn before, or has not been published yet."""
         key, published, kept = page.rows[0]
-        provider = self._provider(kept)
-        if provider is None or self._is_busy(key) or not page.holds(key):
+        if not published or key in results or self._is_busy(key) or not page.holds(key):
             return
+        provider = self._provider(kept)
+        if provider is None or self._runner.full:
+            return
+        results[key] = None
         age = now + self._local.unix_offset - published
         query = CountHolders(self._runner.lookup(key, now), FARTHEST, provider, self._contacts.appraise)
 
@@ -86,7 +99,7 @@ class HolderCheck:
             share = query.share() if complete else None
             if share is None or age < _YOUNG or (not share and self._is_refused(provider)):
                 return
-            results.append((age, share))
+            results[key] = age, share
             if share < _HALF and page.holds(key) and not self._is_busy(key):
                 self._contacts.counters["keys_found_missing"] += 1
                 self._on_lost(key, kept, at)
@@ -103,11 +116,12 @@ class HolderCheck:
         alone."""
         return provider != self._local.node_id
 
-    def _evaluate(self, results: list[tuple[float, float]], now: float) -> None:
+    def _evaluate(self, results: Results, now: float) -> None:
         """Tell the time in which half of the holders leave: those of age a of whom the share s is left halve every
         a * ln 2 / -ln s."""
-        if not results or self._contacts.connectivity.ours:
+        known = [result for result in results.values() if result is not None]
+        if not known or self._contacts.connectivity.ours:
             return
-        age = sum(result[0] for result in results) / len(results)
-        share = min(max(sum(result[1] for result in results) / len(results), 0.01), 0.99)
+        age = sum(result[0] for result in known) / len(known)
+        share = min(max(sum(result[1] for result in known) / len(known), 0.01), 0.99)
         self._on_halving(age * log(2) / -log(share), now)

@@ -120,19 +120,23 @@ def test_a_publication_of_a_clock_that_was_ahead_does_not_count(swarm: Any) -> N
     assert 0 < memory.items[KEY][0] < swarm.now + offset
 
 
-def test_lost_holders_are_noticed_and_shorten_the_period(swarm: Any) -> None:
-    """When a check finds that hardly anybody still has a key, it is published at once, and all more often from then."""
+@pytest.mark.parametrize("key", [b"\xff" * 32, bytes(32)], ids=["highest", "lowest"])
+def test_lost_holders_are_noticed_and_shorten_the_period(swarm: Any, key: bytes) -> None:
+    """When a check finds that hardly anybody still has a key, it is published at once, and all more often from then.
+    Every key may be drawn, the lowest as well, and each of them is looked up once."""
     swarm.grow(20)
     memory = Provided()
     settings = RoutingSettings(republish_every=36000.0, republish_min=60.0, check_every=200.0)
     me = swarm.add([next(iter(swarm.peers.values())).record], settings, stored=memory.answers())
     swarm.run(5)
-    swarm.ask(me, Publish(API, 1, swarm.now + 5, [b"\xff" * 32], me.record.encoded), 6)
+    swarm.ask(me, Publish(API, 1, swarm.now + 5, [key], me.record.encoded), 6)
     swarm.run(100)
     for peer in swarm.peers.values():
         peer.providers.clear()
     swarm.run(130)
-    assert sum(b"\xff" * 32 in peer.providers for peer in swarm.peers.values()) >= 16
+    assert sum(key in peer.providers for peer in swarm.peers.values()) >= 16
+    assert sum(call.kind == Kind.GET_PROVIDERS for call in me.calls) <= 20
+    assert me.counters["keys_found_missing"] == 1
     swarm.run(30)
     assert swarm.ask(me, Stats(API, 2, swarm.now + 1))["gauges"]["republish_period"] < 1000
 
@@ -327,3 +331,23 @@ def test_a_record_of_another_node_is_not_taken_for_lost(swarm: Any, is_taken: bo
     assert any(call.kind == Kind.GET_PROVIDERS for call in me.calls)
     assert me.counters["keys_found_missing"] == 0
     assert is_taken or me.machine._published.period == settings.republish_every
+
+
+def test_keys_that_wait_to_be_published_hide_no_churn(swarm: Any) -> None:
+    """A check that comes while many keys are being published for the first time judges by the others."""
+    swarm.grow(20)
+    memory = Provided()
+    settings = RoutingSettings(check_every=100.0, publish_rate=1.0)
+    me = swarm.add([next(iter(swarm.peers.values())).record], settings, stored=memory.answers())
+    swarm.run(5)
+    old = [bytes([i]) + b"\x80" * 31 for i in range(0, 256, 16)]
+    swarm.ask(me, Publish(API, 1, swarm.now + 5, old, me.record.encoded), 20)
+    for peer in swarm.peers.values():
+        peer.providers.clear()
+    swarm.run(70)
+    new = [bytes([i]) + b"\x70" * 31 for i in range(0, 256, 32)]
+    swarm.tell(me, Publish(API, 2, swarm.now + 5, new, me.record.encoded))
+    memory.items.update({bytes([i]) + b"\x60" * 31: (0.0, b"") for i in range(0, 256, 32)})
+    swarm.run(50)
+    assert me.counters["keys_found_missing"] > 0
+    assert me.machine._published.period == settings.republish_min
