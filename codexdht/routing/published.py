@@ -22,17 +22,19 @@ _SLICES: Final = 720
 _END: Final = 1 << 256
 _RETRY: Final = 60.0
 _FIRST_SWEEP: Final = 30.0
+_LONGEST: Final = 1.5
+"""Periods between two publications of a key at the most."""
 
 
 class Published:
     """Publishes keys for users, and walks over all keys of the store again and again.
 
     The walk visits the key space in `_SLICES` steps, one turn in `_period` seconds, so that work is spread evenly and
-    neighbouring keys share lookups; a key published within the last half period waits for the next turn, and none
-    becomes older than one and a half periods: 18 h of a lifetime of 24 h. A sweep visits everything at once, for keys
-    that are overdue already: after a restart, after a failure, when the record that they were published with has
-    changed, and when a sample of keys shows that their holders leave faster than the period allows; the period then
-    becomes the time in which half of them leave.
+    neighbouring keys share lookups. No key becomes older than one and a half periods, 18 h of a lifetime of 24 h: one
+    that would, before the walk comes to it next, is due. A sweep looks for such keys everywhere at once: after a
+    restart, as the walk may have come to them while the node was down; after a failure; when the record that they were
+    published with has changed; and when a sample of keys shows that their holders leave faster than the period allows;
+    the period then becomes the time in which half of them leave.
 
     `_active` are keys on their way, with the query whose end will be written down; a key withdrawn meanwhile is in it
     no longer. `_run` numbers starts, so that timers of an earlier one do nothing.
@@ -206,7 +208,7 @@ class Published:
     def _step(self, now: float) -> None:
         start, end = self._at * _END // _SLICES, (self._at + 1) * _END // _SLICES
         self._at = (self._at + 1) % _SLICES
-        self._visit(start, end, self._period / 2, _nothing, now)
+        self._visit(start, end, _nothing, now)
         self._after(self._period / _SLICES, now, self._step)
 
     def _sweep(self, now: float) -> None:
@@ -215,18 +217,17 @@ class Published:
             self._sweep_later(now)
             return
         self._sweeping = True
-        self._visit(0, _END, self._period, self._swept, now)
+        self._visit(0, _END, self._swept, now)
 
     def _swept(self, _now: float) -> None:
         self._sweeping = False
 
-    def _visit(self, start: int, end: int, age: float, then: Action, now: float) -> None:
-        """Publish the keys from start to before end that were last published longer than `age` ago, or with a record
-        that has changed, page by page."""
+    def _visit(self, start: int, end: int, then: Action, now: float) -> None:
+        """Publish the keys from start to before end that are due, page by page."""
 
         def on_page(page: Page | None, at: float) -> None:
             if page is None:
-                self._after(_RETRY, at, lambda later: self._visit(start, end, age, then, later))
+                self._after(_RETRY, at, lambda later: self._visit(start, end, then, later))
                 return
             if page.rows:
                 self._walk_if_idle(at)
@@ -235,22 +236,22 @@ class Published:
 
             def go_on(_complete: bool, later: float) -> None:
                 if following < end and self.running:
-                    self._visit(following, end, age, then, later)
+                    self._visit(following, end, then, later)
                 else:
                     then(later)
 
-            self._publish_old(page, here, age, go_on, at)
+            self._publish_due(page, here, go_on, at)
 
         self._remembered.page(start, _PAGE, on_page, now)
 
-    def _publish_old(self, page: Page, rows: list[Row], age: float, on_end: OnEnd, now: float) -> None:
-        """Publish those keys of a page that are old enough, one record after the other, unless they are on their way
+    def _publish_due(self, page: Page, rows: list[Row], on_end: OnEnd, now: float) -> None:
+        """Publish those keys of a page that are due, one record after the other, unless they are on their way
         already, or withdrawn, by the time it is their turn."""
         unix = now + self._local.unix_offset
         by_record: dict[bytes, list[bytes]] = {}
-        for key, published, record in rows:
-            if self._is_due(published, record, age, unix):
-                by_record.setdefault(record, []).append(key)
+        for row in rows:
+            if self._is_due(row, unix):
+                by_record.setdefault(row[2], []).append(row[0])
 
         def next_record(complete: bool, at: float) -> None:
             while by_record and self.running:
@@ -263,15 +264,22 @@ class Published:
 
         next_record(True, now)
 
-    def _is_due(self, published: float, kept: bytes, age: float, unix: float) -> bool:
-        """Tell whether a key was published too long ago, or before the default record, with which it is, changed.
+    def _is_due(self, row: Row, unix: float) -> bool:
+        """Tell whether a key would be too old when the walk comes to it next, or was published before the default
+        record, with which it is, changed.
 
         How long ago a time of the future is nobody knows: the clock was ahead then. A seq is a time in whole seconds,
         so a key published within the same second may have gone out before.
         """
-        if not 0 <= unix - published < age:
+        key, published, kept = row
+        if not 0 <= unix - published < _LONGEST * self._period - self._wait(key):
             return True
         return not kept and published - 1 < self._local.default_seq <= unix
+
+    def _wait(self, key: bytes) -> float:
+        """Return in how many seconds the walk comes to a key: after its step has begun, in a whole turn."""
+        step = int.from_bytes(key, "big") * _SLICES // _END
+        return (step - self._at) % _SLICES * self._period / _SLICES
 
     # The check ----------------------------------------------------------------------------------------------------
 

@@ -82,8 +82,9 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     republish: bool = True
     """Publish again what this node provides, in time and when its record has changed; false: the caller will."""
-    republish_every: Seconds = 12 * 3600.0
-    """Longest time between two publications of a key."""
+    republish_every: Annotated[float, Meta(gt=0.0, le=15 * 3600.0)] = 12 * 3600.0
+    """Time from one publication of a key to the next as a rule, and one and a half times as long at the most, which has
+    to be less than the 24 h for which others remember it."""
     republish_min: Seconds = 3600.0
     """Shortest time between two publications of a key, under heavy churn."""
     check_every: Seconds = 3600.0

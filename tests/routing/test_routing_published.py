@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -351,3 +352,31 @@ def test_keys_that_wait_to_be_published_hide_no_churn(swarm: Any) -> None:
     swarm.run(50)
     assert me.counters["keys_found_missing"] > 0
     assert me.machine._published.period == settings.republish_min
+
+
+def test_keys_whose_turn_came_while_the_node_was_down_are_published(swarm: Any) -> None:
+    """After a restart a key is published that would be older than one and a half periods when the walk comes to it
+    next. All others wait for their turn, which spreads them."""
+    swarm.grow(20)
+    memory, hour = Provided(), 3600.0
+
+    def key_of(past: float) -> bytes:
+        """Return a key to which the walk came so many hours ago."""
+        turns = (UNIX / hour - past) / 12
+        return int((turns % 1) * 2**256).to_bytes(32, "big")
+
+    waiting = {key_of(hours): UNIX - hours * hour for hours in range(1, 12)}
+    waiting |= {key_of(0.2): UNIX - 5.6 * hour, key_of(6.2): UNIX - 11.8 * hour}
+    missed = {key_of(0.3): UNIX - 11 * hour, key_of(0.4): UNIX - 6.7 * hour, key_of(6.3): UNIX - 12.4 * hour}
+    memory.items = {key: (unix, b"") for key, unix in (waiting | missed).items()}
+    boot = next(iter(swarm.peers.values())).record
+    swarm.add([boot], stored=memory.answers())
+    swarm.run(90)
+    assert {key for peer in swarm.peers.values() for key in peer.providers} == set(missed)
+
+
+def test_the_period_leaves_time_before_others_forget() -> None:
+    """One and a half periods are shorter than the 24 h for which records live; else the setting is refused."""
+    assert msgspec.convert({"republish_every": 15 * 3600.0}, RoutingSettings).republish_every == 54000
+    with pytest.raises(msgspec.ValidationError, match="republish_every"):
+        msgspec.convert({"republish_every": 16 * 3600.0}, RoutingSettings)
