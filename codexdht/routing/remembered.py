@@ -77,8 +77,6 @@ class Remembered:
     def drop(self, keys: list[bytes], on_value: OnValue, deadline: float) -> None:
         """Forget keys."""
         self._outdate(keys)
-        for key in keys:
-            self._fresh.pop(key, None)
         self._store.ask(DropProvided, keys, on_value=on_value, deadline=deadline)
 
     def published(self, key: bytes, unix: float, kept: bytes, now: float) -> None:
@@ -112,5 +110,8 @@ class Remembered:
         self._store.ask(ListProvided, key, limit, on_value=on_rows, deadline=now + STORE_TIMEOUT)
 
     def _outdate(self, keys: list[bytes]) -> None:
+        """What is listed of these keys, or waits to be written down, holds no more."""
+        for key in keys:
+            self._fresh.pop(key, None)
         for page in self._pages:
             page.outdate(keys)

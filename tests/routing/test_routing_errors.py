@@ -202,6 +202,21 @@ def test_withdrawn_after_it_was_published(swarm: Any) -> None:
     assert sum(isinstance(message, PutProvided) for _, message in me.said) == before
 
 
+def test_published_with_another_record_right_after_it_was_published(swarm: Any) -> None:
+    """What is written down later of the first publication does not bring its record back."""
+    peers = swarm.grow(20)
+    me, own = swarm.add([peers[0].record]), swarm.signer.record().encoded
+    swarm.run(5)
+    swarm.tell(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded))
+    while not me.machine._published._remembered._fresh:
+        swarm.run(0.05)
+    for peer in peers:
+        peer.alive = False
+    swarm.tell(me, Publish(API, 2, swarm.now + 5, [KEY], own))
+    swarm.run(10)
+    assert [m.record for _, m in me.said if isinstance(m, PutProvided)] == [b"", own]
+
+
 class Listener:
     """Writes down how calls go: packets of answers, each with whether it was the last, and failures."""
 
