@@ -1,9 +1,13 @@
-"""Makes supervisord prompt: it acts on a signal at once, not up to a second later.
+"""Makes supervisord prompt, and lets it write to a standard error that cannot be opened by name.
 
 Its loop waits for its descriptors a second at a time. It was written for a Python in which a signal ended such a
 wait; since PEP 475 none does. So the first process starts a second after supervisord, one that died starts again up to
 a second after that was noticed, and every priority takes up to a second to stop. A `Waker` is a pipe in that loop;
 every signal writes to it.
+
+For each process it opens /dev/stderr anew. Linux opens no socket by name, as which systemd's journal comes, and waits
+at a pipe that nobody reads; so supervisord gets a stream to the descriptor that it has anyway, and on that it is
+said why a process cannot be started.
 
 supervisord imports this module when it reads `[rpcinterface:prompt]` in its configuration, and that is all there is
 to do. The factory named there it would call if it served XML-RPC, which the supervisord of a node does not.
@@ -15,8 +19,10 @@ import os
 import signal
 import time
 from collections import deque
-from typing import Final
+from contextlib import suppress
+from typing import IO, Any, Final
 
+from supervisor import events, loggers
 from supervisor.medusa import asyncore_25 as loop
 
 _MOST_RESTARTS: Final = 16
@@ -53,7 +59,10 @@ class Waker:
         os.write(self._writer, b"\0")
 
     def readable(self) -> bool:
-        """Asked before every wait. A supervisord that reloads (SIGHUP) has closed all descriptors: make new ones."""
+        """Asked before every wait. A supervisord that starts or reloads (SIGHUP) has forgotten who listens to its
+        events; one that reloads has closed all descriptors, too: make new ones."""
+        if _LISTENER not in events.callbacks:
+            events.subscribe(*_LISTENER)
         is_open = self._is_open()
         if not is_open:
             del loop.socket_map[self._reader]
@@ -84,4 +93,43 @@ class Waker:
         raise RuntimeError("supervisord's own pipe cannot be read")
 
 
+class ErrorStream:
+    """The stream to a descriptor that is never closed, as far as supervisord's log handlers make use of one.
+
+    What the descriptor does not take (nobody reads it any longer, the disk is full) is lost: an error would have
+    supervisord close the pipe that it came from.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: bytes) -> None:
+        """Write all of it."""
+        with suppress(OSError):
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Leave the descriptor to the process."""
+
+
+def _open(name: str, mode: str = "r") -> IO[Any] | ErrorStream:
+    """What supervisord's log handlers open their files with."""
+    return _STDERR if name == "/dev/stderr" else open(name, mode)
+
+
+def _tell(event: Any) -> None:
+    """Say why a process could not be started: supervisord itself says that to its own log alone."""
+    _STDERR.write(
+        f"supervisord: cannot start {event.process.config.name}: {event.process.spawnerr}\n".encode()
+    )
+
+
+_STDERR: Final = ErrorStream(2)
+_LISTENER: Final = (events.ProcessStateBackoffEvent, _tell)
+
+loggers.open = _open
 waker: Final = Waker()

@@ -195,3 +195,19 @@ def test_supervisord_does_not_restart_on_a_configuration_error(folder: Path) -> 
         assert process.children() == []
         assert supervisor.stderr.read() in (b"", None)
         supervisor.terminate()
+
+
+def test_supervisord_writes_to_a_socket(folder: Path) -> None:
+    """Standard error may be one, as under systemd: the actors start, and what they say is there."""
+    environ = environment(folder, CODEXDHT_LOG__LEVEL="loud", CODEXDHT_PYTHON=sys.executable)
+    command = supervisor_command(node_environment(None, environment(folder))[1])
+    journal, stderr = socket.socketpair()
+    journal.settimeout(20)
+    with (
+        journal,
+        journal.makefile("rb") as lines,
+        subprocess.Popen(command, env=environ, stderr=stderr) as node,
+    ):
+        stderr.close()
+        assert all(b"log.level: found 'loud'" in lines.readline() for _ in range(4))
+        node.terminate()

@@ -1,4 +1,4 @@
-"""The pipe that makes supervisord prompt."""
+"""The pipe that makes supervisord prompt, and the stream that its processes' log goes to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from supervisor import events, loggers
 from supervisor.medusa.asyncore_25 import socket_map
 
 
@@ -27,6 +29,8 @@ def module() -> Iterator[ModuleType]:
     signal.signal(signal.SIGCHLD, handler)
     signal.set_wakeup_fd(old)
     socket_map.clear()
+    events.clear()
+    del loggers.open
 
 
 def turns(most: int = 100) -> int:
@@ -82,3 +86,37 @@ def test_a_reload_makes_a_new_pipe(module: ModuleType) -> None:
     child_ends()
     assert turns() == 2
     os.close(other)
+
+
+def test_what_nobody_reads_is_lost(module: ModuleType) -> None:
+    """A standard error whose reader is gone stops no process: neither opening nor writing it waits or raises."""
+    reader, writer = os.pipe()
+    stream = module.ErrorStream(writer)
+    stream.write(b"line\n")
+    assert os.read(reader, 100) == b"line\n"
+    os.close(reader)
+    stream.write(b"line\n")
+    os.close(writer)
+
+
+def test_only_standard_error_is_not_opened_by_name(module: ModuleType, tmp_path: Path) -> None:
+    """supervisord's handlers get the stream for /dev/stderr, and a file of its own for any other name."""
+    error, file = loggers.FileHandler("/dev/stderr"), loggers.FileHandler(str(tmp_path / "log"))
+    for handler in (error, file):
+        handler.emit(loggers.LogRecord(loggers.LevelsByName.INFO, b"line\n"))
+        handler.reopen()
+        handler.close()
+    assert isinstance(error.stream, module.ErrorStream)
+    assert (tmp_path / "log").read_bytes() == b"line\n"
+
+
+def test_why_a_process_does_not_start_is_said(module: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+    """On standard error, after a start and after a reload, which forgets all listeners; once each time."""
+    config = SimpleNamespace(name="wire-0")
+    process = SimpleNamespace(config=config, group=None, backoff=1, spawnerr="no such file")
+    for _ in range(2):
+        events.clear()
+        turns()
+        turns()
+        events.notify(events.ProcessStateBackoffEvent(process, None, expected=False))
+    assert capfd.readouterr().err == "supervisord: cannot start wire-0: no such file\n" * 2
