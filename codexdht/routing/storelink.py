@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from codexdht.messages.internal import Actor, Done, Failed, Message
 from codexdht.routing.core import Core
+from codexdht.routing.timers import Timer
 
 OnValue = Callable[[Any, float], None]
 """What the store answered (None when it failed or stayed silent, unless an OnRefusal is there for that), now."""
 OnRefusal = Callable[[str, str, float], None]
 """Code and text of the store's failure, or of its silence; now."""
+
+
+class _Owed(NamedTuple):
+    """A request, who hears of the answer, and the timer of its deadline."""
+
+    message: Message
+    on_value: OnValue
+    on_refusal: OnRefusal | None
+    end: Timer
 
 
 class StoreLink:
@@ -24,7 +34,7 @@ class StoreLink:
         self._outbox = core.outbox
         self._timers = core.timers
         self._last = 0
-        self._owed: dict[int, tuple[Message, OnValue, OnRefusal | None]] = {}
+        self._owed: dict[int, _Owed] = {}
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -41,15 +51,15 @@ class StoreLink:
         self._last += 1
         number = self._last
         message = request(Actor.ROUTING, number, deadline, *fields)
-        self._owed[number] = message, on_value, on_refusal
+        end = self._timers.at(deadline, lambda now: self._give_up(number, now))
+        self._owed[number] = _Owed(message, on_value, on_refusal, end)
         self._outbox.send(Actor.STORE, message)
-        self._timers.at(deadline, lambda now: self._give_up(number, now))
 
     def on_done(self, done: Done, now: float) -> bool:
         """Take an answer; tell whether it was one to us."""
-        owed = self._owed.pop(done.request, None)
+        owed = self._take(done.request)
         if owed is not None:
-            owed[1](done.value, now)
+            owed.on_value(done.value, now)
         return owed is not None
 
     def on_failed(self, failed: Failed, now: float) -> bool:
@@ -60,19 +70,24 @@ class StoreLink:
 
     def resend(self) -> None:
         """The store has just started: ask again."""
-        for message, _, _ in self._owed.values():
-            self._outbox.send(Actor.STORE, message)
+        for owed in self._owed.values():
+            self._outbox.send(Actor.STORE, owed.message)
 
     def _give_up(self, number: int, now: float) -> None:
         self._refuse(Failed(number, "timeout", "the store actor did not answer in time"), now)
 
     def _refuse(self, failed: Failed, now: float) -> bool:
-        owed = self._owed.pop(failed.request, None)
+        owed = self._take(failed.request)
         if owed is None:
             return False
-        _, on_value, on_refusal = owed
-        if on_refusal is not None:
-            on_refusal(failed.code, failed.text, now)
+        if owed.on_refusal is not None:
+            owed.on_refusal(failed.code, failed.text, now)
         else:
-            on_value(None, now)
+            owed.on_value(None, now)
         return True
+
+    def _take(self, number: int) -> _Owed | None:
+        owed = self._owed.pop(number, None)
+        if owed is not None:
+            self._timers.cancel(owed.end)
+        return owed

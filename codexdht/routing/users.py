@@ -35,6 +35,7 @@ from codexdht.routing.queries import providers as provider_queries
 from codexdht.routing.queries.resolve import Resolve as ResolveQuery
 from codexdht.routing.queries.runner import QueryRunner
 from codexdht.routing.storelink import StoreLink
+from codexdht.routing.timers import Timer
 
 _SILENT: Final = ("timeout", "the node does not answer")
 _QUERY_AND_STORE: Final = 2
@@ -91,7 +92,7 @@ class UserRequests:
         self._settings = core.settings
         self._counters = core.counters
         self._timers = core.timers
-        self._asking: set[tuple[int, int]] = set()
+        self._asking: dict[tuple[int, int], Timer] = {}
 
     def lookup(self, request: Lookup, now: float) -> None:
         """Find the nodes closest to a target."""
@@ -267,14 +268,15 @@ class UserRequests:
 
     def _expect(self, request: PingNode | Talk) -> None:
         """A node is asked: see to it that the user hears in time, also when the node takes longer."""
-        self._asking.add((request.asker, request.request))
         silence = Failed(request.request, *_SILENT)
-        self._timers.at(self._times(request)[0], lambda _: self._end(request, silence))
+        timer = self._timers.at(self._times(request)[0], lambda _: self._end(request, silence))
+        self._asking[request.asker, request.request] = timer
 
     def _end(self, request: PingNode | Talk, answer: Done | Failed) -> None:
         """Answer a request for which a node was asked, unless it has been answered."""
-        if (request.asker, request.request) in self._asking:
-            self._asking.remove((request.asker, request.request))
+        timer = self._asking.pop((request.asker, request.request), None)
+        if timer is not None:
+            self._timers.cancel(timer)
             self._outbox.send(Actor(request.asker), answer)
 
     def _resolve(

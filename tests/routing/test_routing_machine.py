@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from codexdht.messages.discv5 import MAX_BODY, Kind, TalkRequest, encode_records, encode_talk_request
@@ -317,3 +318,24 @@ def test_answers_of_one_turn_are_taken_in_before_anybody_is_asked(swarm: Any) ->
     swarm.tell(me, *answers)
     asked = {call.node_id for call in me.calls[begun:] if call.kind == Kind.FIND_NODE_FAST}
     assert asked == {record.node_id for record in near}
+
+
+def test_a_request_that_is_answered_leaves_nothing_behind(swarm: Any) -> None:
+    """Its memory is not held until its deadline: a user may ask as much as fits in, with the longest timeout."""
+    peers = swarm.grow(3)
+    before = len(peers[0].machine._timers)
+    node_id, record, late = peers[1].record.node_id, peers[1].record.encoded, swarm.now + 60
+    for start in range(0, 200, 5):
+        swarm.tell(
+            peers[0],
+            Lookup(API, start, late, KEY),
+            FindProviders(API, start + 1, late, KEY, 0),
+            PingNode(API, start + 2, late, node_id, b""),
+            Talk(API, start + 3, late, node_id, b"", b"x", b"y"),
+            Publish(API, start + 4, late, [KEY], record),
+        )
+        swarm.run(1)
+    assert all(isinstance(peers[0].reply(number), Done) for number in range(200))
+    assert len(peers[0].machine._timers) < before + 40
+    gc.collect()
+    assert sum(type(thing).__name__ == "_Run" for thing in gc.get_objects()) < 20

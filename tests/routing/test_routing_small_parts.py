@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from typing import Any
 
@@ -126,6 +127,32 @@ def test_timers_run_in_order_and_what_they_set_waits() -> None:
     assert (ran, timers.next()) == (["first", "second"], 1.5)
     timers.run(2.0)
     assert (ran[2:], timers.next()) == (["again", "late"], None)
+
+
+def test_cancelled_timers_hold_nothing() -> None:
+    """Their actions are let go of at once, their places when they are more than the others; the order stays."""
+    timers, ran = Timers(), []
+    set_ = [timers.at(100.0 - n, lambda now, n=n: ran.append(n)) for n in range(100)]
+    action = weakref.ref(set_[0].action)
+    for timer in set_[:60] * 2:
+        timers.cancel(timer)
+    assert action() is None
+    assert len(timers) < 80
+    timers.run(50.0)
+    assert ran == list(range(99, 59, -1))
+    assert timers.at(60.0, ran.append).action is not None
+    timers.run(200.0)
+    assert (ran[40:], timers.next()) == ([200.0], None)
+
+
+def test_an_action_may_cancel_one_of_its_moment() -> None:
+    """It does not run then, and nothing comes of cancelling what has run."""
+    timers, ran = Timers(), []
+    first = timers.at(1.0, lambda now: (timers.cancel(first), timers.cancel(second)))
+    second = timers.at(1.0, ran.append)
+    timers.at(1.0, ran.append)
+    timers.run(1.0)
+    assert (ran, len(timers)) == ([1.0], 0)
 
 
 def test_a_table_survives_saving_and_loading(signer: Any) -> None:

@@ -17,6 +17,7 @@ from codexdht.routing.nodes import NodesAnswer
 from codexdht.routing.pinger import Pinger
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.query import FARTHEST, Ask, Query, Shape
+from codexdht.routing.timers import Timer
 
 _NO_ROOM_PAUSE = 0.05
 _MAX_PROVIDERS = 1000
@@ -30,14 +31,16 @@ OnEnd = Callable[[bool, float], None]
 
 
 class _Run:
-    """One query at work. on_end is None once called; wake is when a timer will look at the query again."""
+    """One query at work. on_end is None once called; wake is when a timer will look at the query again; ends are the
+    timers that end it."""
 
-    __slots__ = ("on_end", "query", "stopped", "wake")
+    __slots__ = ("ends", "on_end", "query", "stopped", "wake")
 
     def __init__(self, query: Query, on_end: OnEnd) -> None:
         self.query = query
         self.on_end: OnEnd | None = on_end
         self.wake: float | None = None
+        self.ends: list[Timer] = []
         self.stopped = False
 
     def answer(self, complete: bool, now: float) -> None:
@@ -145,9 +148,9 @@ class QueryRunner:
         """Run a query. on_end is called when it ends or at `deadline`; it is stopped at `limit` at the latest."""
         run = _Run(query, on_end)
         self._runs[id(run)] = run
-        self._timers.at(deadline, lambda at: self._on_deadline(run, at))
+        run.ends.append(self._timers.at(deadline, lambda at: self._on_deadline(run, at)))
         if limit is not None:
-            self._timers.at(limit, lambda at: self._stop(run, at))
+            run.ends.append(self._timers.at(limit, lambda at: self._stop(run, at)))
         self._pump(run, now)
 
     def tick(self, now: float) -> None:
@@ -271,6 +274,8 @@ class QueryRunner:
             return
         run.stopped = True
         del self._runs[id(run)]
+        for timer in run.ends:
+            self._timers.cancel(timer)
         run.answer(complete, now)
 
 
