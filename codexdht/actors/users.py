@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ _DRAIN: Final = 64
 _CURVE_ADDS: Final = 1024
 _UNREAD: Final = 10_000
 """Replies that wait for one client to read them."""
+_MOST_OPEN: Final = 65_536
 
 
 class UsersPort:
@@ -36,6 +38,7 @@ class UsersPort:
         server_key: tuple[bytes, bytes] | None,
     ) -> None:
         """Bind all endpoints; with a server key (public, secret) tcp ones speak CURVE. Raises StartupError."""
+        _raise_descriptor_limit()
         self._machine = machine
         self._sockets = [_bind(context, endpoint, server_key) for endpoint in endpoints]
         for sock in self._sockets:
@@ -80,6 +83,15 @@ class UsersPort:
             sock.close()
             if endpoint.startswith("ipc://"):
                 Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+
+
+def _raise_descriptor_limit() -> None:
+    """Let as many clients connect as this process may open descriptors for, 65,536 at most: the usual limit of 1,024 is
+    soft. One client too many, and libzmq aborts the process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_OPEN if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _bind(
