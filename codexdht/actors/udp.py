@@ -139,14 +139,14 @@ def bind_udp(endpoint: Endpoint, shared: bool = False) -> socket.socket:
     """Return a bound, non-blocking UDP socket; `shared` lets others of this user bind the same port. Raises
     StartupError."""
     family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
-    with contextlib.ExitStack() as undo:
-        sock = undo.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-        try:
+    try:
+        with contextlib.ExitStack() as undo:
+            sock = undo.enter_context(socket.socket(family, socket.SOCK_DGRAM))
             _prepare(sock, shared)
             sock.bind(endpoint)
-        except OSError as error:
-            raise StartupError(_complaint(endpoint, error)) from error
-        undo.pop_all()
+            undo.pop_all()
+    except OSError as error:  # also where the kernel has no IPv6
+        raise StartupError(_complaint(endpoint, error)) from error
     return sock
 
 

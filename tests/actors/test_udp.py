@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from pathlib import Path
 
@@ -25,6 +27,17 @@ def test_a_taken_port_raises() -> None:
     """Binding never shares a port by accident."""
     with bind_udp(("127.0.0.1", 0)) as first, pytest.raises(StartupError, match="in use"):
         bind_udp(first.getsockname())
+
+
+def test_a_kernel_without_ipv6_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not even make the socket (ipv6.disable=1); that is said as any other reason is."""
+
+    def no_socket(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr("codexdht.actors.udp.socket.socket", no_socket)
+    with pytest.raises(StartupError, match="cannot bind udp :: port 1: Address family not supported"):
+        bind_udp(("::", 1))
 
 
 def test_families_are_bound_apart() -> None:
