@@ -155,12 +155,11 @@ class Config:
     def _path(self, key: str, text: str) -> Path:
         """Return a path that the system and ZeroMQ understand, with ~ for the home directory."""
         try:
-            text.encode()
             if "\0" not in text:
                 return Path(text).expanduser()
-        except (UnicodeError, RuntimeError):
+        except RuntimeError:
             pass
-        raise self._error(key, f"found {text!r}, expected a path in UTF-8; ~name only for a user there is")
+        raise self._error(key, f"found {text!r}, expected a path; ~name only for a user there is")
 
     def _check_endpoint(self, text: str) -> None:
         if not is_endpoint(text):
@@ -239,7 +238,14 @@ def load_config(
 
     Raises ConfigError: one line with file or variable, key, what was found and what is expected.
     """
-    file = path or Path(environ.get(FILE_VARIABLE, "config/codexdht.toml"))
+    try:
+        return _load(path or Path(environ.get(FILE_VARIABLE, "config/codexdht.toml")), environ, verify)
+    except ConfigError as error:
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+        raise ConfigError(text) from None
+
+
+def _load(file: Path, environ: Mapping[str, str], verify: bool) -> Config:
     values = _read(file)
     sources = _override(values, environ)
     _check_shared(values, sources, file)
@@ -256,7 +262,7 @@ def _check_shared(values: dict[str, Any], sources: dict[str, str], file: Path) -
         for key in sorted(keys.intersection(table if isinstance(table, dict) else ())):
             source = sources.get(f"{section}.{key}", file)
             raise ConfigError(
-                f"{source}: {section}.{key}: found {table[key]!r}, expected in section network instead"
+                f"{source}: {section}.{key}: found {_shown(table[key])}, expected in section network instead"
             )
 
 
@@ -267,7 +273,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{file}: cannot be read: {error.strerror}; set {FILE_VARIABLE} or --config"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of an integer that has more digits than Python reads
         raise ConfigError(f"{file}: is not TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{file}: is not TOML that can be read: it is nested too deeply") from None
@@ -285,6 +291,7 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, s
             raise ConfigError(
                 f"environment: {variable}: expected {_PREFIX}SECTION__KEY with a section of {known}"
             )
+        _check_utf8(variable, f"{section}.{key}", text)
         table = values.setdefault(section, {})
         if isinstance(table, dict):  # else it is refused as no table
             table[key] = _parse(section, key, text)
@@ -292,12 +299,20 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, s
     return sources
 
 
+def _check_utf8(variable: str, key: str, text: str) -> None:
+    """What the environment holds beside UTF-8 comes as surrogates, which nothing can encode."""
+    try:
+        (key + text).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{variable}: {key}: found {_shown(text)}, expected UTF-8") from None
+
+
 def _parse(section: str, key: str, text: str) -> Any:
     """Read a value from text: a list where the key holds one. Numbers and booleans msgspec reads from text itself."""
     if text[:1] in ("[", "{"):
         try:
             return tomllib.loads(f"value = {text}")["value"]
-        except (tomllib.TOMLDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return text
     holds_list = "list[" in str(get_type_hints(get_type_hints(Sections)[section]).get(key))
     if not holds_list or text == "auto":
@@ -314,5 +329,12 @@ def _explain(error: str, values: dict[str, Any], sources: dict[str, str], file: 
         found = found.get(key.split("[")[0], "nothing") if isinstance(found, dict) else found
     where = ".".join(keys)
     source = sources.get(where, file)
-    shown = f": found {repr(found)[:_LONGEST_SHOWN]}" if keys and not isinstance(found, dict) else ""
+    shown = f": found {_shown(found)}" if keys and not isinstance(found, dict) else ""
     return f"{source}: {where or 'file'}{shown}: {problem[0].lower()}{problem[1:]}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:_LONGEST_SHOWN]
+    except ValueError:
+        return "an integer of thousands of digits"
