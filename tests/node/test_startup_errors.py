@@ -209,5 +209,18 @@ def test_supervisord_writes_to_a_socket(folder: Path) -> None:
         subprocess.Popen(command, env=environ, stderr=stderr) as node,
     ):
         stderr.close()
-        assert all(b"log.level: found 'loud'" in lines.readline() for _ in range(4))
-        node.terminate()
+        try:
+            assert all(b"log.level: found 'loud'" in lines.readline() for _ in range(4))
+        finally:
+            node.terminate()
+
+
+def test_supervisord_writes_nothing_where_it_is_started(folder: Path) -> None:
+    """Nodes that are started in one folder do not overwrite or remove each other's files."""
+    environ = environment(folder, CODEXDHT_LOG__LEVEL="loud", CODEXDHT_PYTHON=sys.executable)
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(shipped_file("supervisord.conf"))]
+    with subprocess.Popen(command, env=environ, cwd=folder, stderr=subprocess.PIPE) as supervisor:
+        line, files = supervisor.stderr.readline(), list(folder.iterdir())
+        supervisor.terminate()
+    assert b"found 'loud'" in line
+    assert (files, supervisor.returncode) == ([], 0)
