@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
+import os
 import resource
+import socket
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +44,13 @@ class UsersPort:
         """Bind all endpoints; with a server key (public, secret) tcp ones speak CURVE. Raises StartupError."""
         _raise_descriptor_limit()
         self._machine = machine
-        self._sockets = [_bind(context, endpoint, server_key) for endpoint in endpoints]
+        with contextlib.ExitStack() as undo:
+            self._sockets = [
+                undo.enter_context(_bind(context, endpoint, server_key)) for endpoint in endpoints
+            ]
+            undo.pop_all()
+        bound = [_path_of(sock.get_string(zmq.LAST_ENDPOINT)) for sock in self._sockets]
+        self._files = {path: path.stat().st_ino for path in bound if path is not None}
         for sock in self._sockets:
             poller.register(sock, zmq.POLLIN)
 
@@ -77,12 +87,13 @@ class UsersPort:
         replies.clear()
 
     def close(self) -> None:
-        """Close the sockets; replies sent last have a moment to leave."""
+        """Close the sockets and remove files that are still theirs; replies sent last have a moment to leave."""
         for sock in self._sockets:
-            endpoint = sock.get_string(zmq.LAST_ENDPOINT)
             sock.close()
-            if endpoint.startswith("ipc://"):
-                Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+        for path, inode in self._files.items():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:
+                    path.unlink()
 
 
 def _raise_descriptor_limit() -> None:
@@ -109,12 +120,36 @@ def _bind(
     if ":::" in endpoint or "[" in endpoint:
         sock.set(zmq.IPV6, 1)
     try:
+        _check_free(endpoint)
         sock.bind(endpoint)
-    except zmq.ZMQError as error:
+    except (OSError, zmq.ZMQError) as error:
         sock.close()
-        raise StartupError(f"cannot bind api endpoint {endpoint}: {error}; change api.endpoints") from None
+        raise StartupError(
+            f"cannot bind api endpoint {endpoint}: {error.strerror}; change api.endpoints"
+        ) from None
     log.info("listening endpoint=%s", sock.get_string(zmq.LAST_ENDPOINT))
     return sock
+
+
+def _path_of(endpoint: str) -> Path | None:
+    """Return the file of an ipc endpoint; None where there is none: tcp, a name that is free (*) or abstract (@)."""
+    transport, _, name = endpoint.partition("://")
+    return Path(name) if transport == "ipc" and name[:1] not in ("*", "@") else None
+
+
+def _check_free(endpoint: str) -> None:
+    """Raise OSError unless an ipc endpoint's path is free, or a socket that a process has left behind: ZeroMQ would put
+    its own in the place of whatever is there."""
+    path = _path_of(endpoint)
+    if path is None or not os.path.lexists(path):
+        return
+    if not path.is_socket():
+        raise FileExistsError(errno.EEXIST, "something is there that is no socket")
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.setblocking(False)
+        found = asking.connect_ex(str(path))
+    if found not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 class CurvePort:
