@@ -12,6 +12,7 @@ from typing import Any
 import zmq
 
 from codexdht import __version__
+from codexdht.actors.log import fields
 from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
 from codexdht.actors.rundir import is_alive
@@ -99,7 +100,7 @@ def _watch_owner(reactor: Reactor) -> None:
     def owner_is_gone() -> bool:
         if is_alive(owner):
             return False
-        log.warning("owner pid=%d is gone; stopping the node", owner)
+        log.warning("owner is gone; stopping the node", extra=fields(pid=owner))
         os.kill(os.getppid(), signal.SIGTERM)
         return True
 

@@ -23,11 +23,17 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _log = logging.getLogger("codexdht")
 
 
+def fields(**values: object) -> dict[str, object]:
+    """Return what a call of a logger takes as `extra` for a line with these fields, none of which the line has anyway:
+    time, level, actor, event, error."""
+    return {"fields": values}
+
+
 class EventLog:
     """Writes the events of a machine and summarises repeated ones."""
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
+        self._seen: Counter[tuple[int, str]] = Counter()
         self._period_end = 0.0
 
     def write(self, event: LogEvent, now: float) -> None:
@@ -37,18 +43,20 @@ class EventLog:
             return
         if not self._seen:
             self._period_end = now + _PERIOD
-        self._seen[event.event] += 1
-        if self._seen[event.event] <= _AT_MOST:
-            _log.log(level, event.event, extra={"fields": event.fields})
+        kind = level, event.event
+        self._seen[kind] += 1
+        if self._seen[kind] <= _AT_MOST:
+            _log.log(level, event.event, extra=fields(**event.fields))
 
     def tick(self, now: float) -> None:
-        """At the end of a period, say how often what was left out has come."""
+        """At the end of a period, say how often what was left out has come; at its own level, or it would be left out
+        itself."""
         if not self._seen or now < self._period_end:
             return
-        for event, times in self._seen.items():
+        for (level, event), times in self._seen.items():
             if times > _AT_MOST:
-                fields = {"what": event, "times": times - _AT_MOST, "seconds": int(_PERIOD)}
-                _log.warning("repeated", extra={"fields": fields})
+                left_out = fields(what=event, times=times - _AT_MOST, seconds=int(_PERIOD))
+                _log.log(level, "repeated", extra=left_out)
         self._seen.clear()
 
 
@@ -59,7 +67,7 @@ class _Formatter(logging.Formatter):
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = {
+        line: dict[str, Any] = {
             "time": self._time(record),
             "level": record.levelname.lower(),
             "actor": self._actor,
@@ -67,11 +75,11 @@ class _Formatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            fields["error"] = self.formatException(record.exc_info)
+            line["error"] = self.formatException(record.exc_info)
         if self._as_json:
-            return json.dumps(fields, default=str)
-        head = f"{fields.pop('time')} {fields.pop('level'):7} {fields.pop('actor'):7} {fields.pop('event')}"
-        return " ".join([head, *(f"{key}={_quoted(value)}" for key, value in fields.items())])
+            return json.dumps(line, default=str)
+        head = f"{line.pop('time')} {line.pop('level'):7} {line.pop('actor'):7} {line.pop('event')}"
+        return " ".join([head, *(f"{key}={_quoted(value)}" for key, value in line.items())])
 
     @staticmethod
     def _time(record: logging.LogRecord) -> str:

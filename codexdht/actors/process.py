@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import zmq
 
-from codexdht.actors.log import EventLog, set_level, set_up_logging
+from codexdht.actors.log import EventLog, fields, set_level, set_up_logging
 from codexdht.actors.mailbox import Mailbox
 from codexdht.actors.place import Place
 from codexdht.actors.reactor import Reactor
@@ -55,10 +54,10 @@ def read_level() -> None:
     try:
         level = load_config(environ=os.environ, verify=False).log.level
     except StartupError as error:
-        log.error("level_not_read problem=%s", json.dumps(str(error)))
+        log.error("level_not_read", extra=fields(problem=str(error)))
     else:
         set_level(level)
-        log.info("level_read level=%s", level)
+        log.info("level_read", extra=fields(found=level))
 
 
 def _log_crashes(started: float) -> None:
@@ -81,7 +80,7 @@ def _run(actor: Actor, config: Config, shell: Shell, place: Place) -> None:
     attach(reactor)
     gc.collect()
     gc.freeze()
-    log.info("started pid=%d", os.getpid())
+    log.info("started", extra=fields(pid=os.getpid()))
     with Watchdog() as watchdog:
         reactor.watch(watchdog.feed)
         reactor.run(on_hangup=read_level)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import zmq
 
-from codexdht.actors.log import EventLog
+from codexdht.actors.log import EventLog, fields
 from codexdht.actors.mailbox import Mailbox
 from codexdht.actors.rundir import SUPERVISOR_VARIABLE
 from codexdht.messages.internal import ClockSet, Failed, Message, Stats
@@ -165,7 +165,7 @@ class Reactor:
             return
         self._unix_offset = offset
         if known is not None:
-            log.warning("system clock stepped by_seconds=%.1f", offset - known)
+            log.warning("system clock stepped", extra=fields(by_seconds=round(offset - known, 1)))
         self.machine.handle(ClockSet(offset), now)
 
     def _take_signals(self, signals: _Signals, now: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import zmq
 
 from codexdht.actors.frames import receive_frames, send_frames
+from codexdht.actors.log import fields
 from codexdht.api.machine import ApiMachine
 from codexdht.api.settings import LARGEST_REQUEST
 from codexdht.errors import ConfigError, StartupError
@@ -127,7 +128,7 @@ def _bind(
         raise StartupError(
             f"cannot bind api endpoint {endpoint}: {error.strerror}; change api.endpoints"
         ) from None
-    log.info("listening endpoint=%s", sock.get_string(zmq.LAST_ENDPOINT))
+    log.info("listening", extra=fields(endpoint=sock.get_string(zmq.LAST_ENDPOINT)))
     return sock
 
 

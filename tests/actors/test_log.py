@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+import codexdht
 from codexdht.actors.log import EventLog, set_level, set_up_logging
 from codexdht.actors.process import read_level
 from codexdht.messages.machine import LogEvent
@@ -110,3 +112,36 @@ def test_the_level_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     read_level()
     assert [line.split()[3] for line in lines(folder)] == ["level_read"] + ["level_not_read"] * 4
     assert "found 'loud'" in lines(folder)[1]
+
+
+def test_the_summary_of_errors_is_an_error(folder: Path) -> None:
+    """It appears wherever what it sums up does; events of one name and two levels are counted apart."""
+    set_up_logging("wire", "error", "text", folder)
+    events = EventLog()
+    for _ in range(12):
+        events.write(LogEvent("error", "storage_full", {}), 0.0)
+        events.write(LogEvent("warning", "storage_full", {}), 0.0)
+    events.tick(60.0)
+    assert "error   wire    repeated what=storage_full times=2" in lines(folder)[-1]
+    assert len(lines(folder)) == 11
+
+
+def test_what_the_process_says_has_fields_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With format json no line holds values inside of its event, and the level is the line's own."""
+    monkeypatch.setenv("CODEXDHT_CONFIG", str(folder / "none.toml"))
+    set_up_logging("wire", "info", "json", folder)
+    read_level()
+    config = folder / "none.toml"
+    config.write_text('[network]\nbootstrap = []\nlisten = ["/ip4/0.0.0.0/udp/1"]\n')
+    read_level()
+    failed, read = map(json.loads, lines(folder))
+    assert (failed["event"], read["event"], read["level"]) == ("level_not_read", "level_read", "info")
+    assert "cannot be read" in failed["problem"]
+    assert read["found"] == "info"
+
+
+def test_no_logger_is_given_text_to_format() -> None:
+    """Every event is a name that stays the same, as the summary and whoever searches need it."""
+    calls = re.compile(r"\blog\.(?:debug|info|warning|error)\(\s*f?\"[^\"]*[%=]")
+    files = Path(codexdht.__file__).parent.rglob("*.py")
+    assert [file for file in files if calls.search(file.read_text())] == []
