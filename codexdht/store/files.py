@@ -56,11 +56,13 @@ class Owner:
             os.close(self._file)
 
 
-def replace_file(source: Path, target: Path) -> None:
-    """Put a file in another's place so that a crash leaves one of the two, whole."""
+def replace_file(source: Path, target: Path, companion: Path) -> None:
+    """Put a file in another's place so that a crash leaves one of the two, whole, and remove what was kept beside the
+    old one."""
     with source.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(source, target)
+    companion.unlink(missing_ok=True)
     directory = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

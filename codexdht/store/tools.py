@@ -22,7 +22,7 @@ from codexdht.store.files import replace_file
 from codexdht.store.layout import CLOCK_ROW, KEY_SIZE, LAYOUT_ROW, decode_entry
 from codexdht.store.lmdb_backend import LmdbBackend, open_existing, open_lmdb, open_readonly
 from codexdht.store.migrations import prepare
-from codexdht.store.pages import DATA_FILE
+from codexdht.store.pages import DATA_FILE, LOCK_FILE
 from codexdht.store.peers import decode_peer
 from codexdht.store.providers import Announcement, Providers
 from codexdht.store.rules import Outcome
@@ -189,9 +189,9 @@ class _Import:
 def compact(path: Path | str, progress: Progress = no_progress) -> tuple[int, int]:
     """Rewrite a store that no node uses without its free pages; return its size in bytes before and after.
 
-    The new file takes the old one's place only when it is complete and on disk. Raises StoreError, and NoRoom when the
-    disk has too little for a second one. LMDB has a copy function for this, but it crashes (0.9.36, with more than a
-    page of fixed-size values under one key).
+    The new file takes the old one's place only when it is complete and on disk; processes that read the old one keep
+    it until they are done. Raises StoreError, and NoRoom when the disk has too little for a second one. LMDB has a
+    copy function for this, but it crashes (0.9.36, with more than a page of fixed-size values under one key).
     """
     directory = Path(path)
     backend = open_existing(directory)
@@ -202,7 +202,7 @@ def compact(path: Path | str, progress: Progress = no_progress) -> tuple[int, in
         shutil.rmtree(fresh, ignore_errors=True)
         _copy(backend, fresh, progress)
         backend.close_files()
-        replace_file(fresh / DATA_FILE, directory / DATA_FILE)
+        replace_file(fresh / DATA_FILE, directory / DATA_FILE, directory / LOCK_FILE)
         return before, (directory / DATA_FILE).stat().st_size
     except OSError as error:
         raise StoreError(f"cannot compact the store in {directory}: {error.strerror}") from None
