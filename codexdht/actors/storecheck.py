@@ -41,7 +41,7 @@ def check_in_child(path: Path, program: Sequence[str] = PROGRAM, seconds: float 
 def main(path: str) -> int:
     """Print the problems of a store, one a line. Returns 0 whether there are any or not."""
     from codexdht.errors import StoreError
-    from codexdht.store.lmdb_backend import OlderLayout
+    from codexdht.store.lmdb_errors import OlderLayout
     from codexdht.store.verify import verify
 
     try:

@@ -89,6 +89,9 @@ class Backend(Protocol):
     def release(self) -> None:
         """Let go of the snapshot that reads have used, so that its pages can be used again."""
 
+    def forget_dead_readers(self) -> None:
+        """Let go of the snapshots of other processes that were killed: their pages could never be used again."""
+
     def drop_old_tables(self) -> None:
         """Remove the tables that only older layouts have; committed at once."""
 

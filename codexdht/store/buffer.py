@@ -137,6 +137,10 @@ class WriteBuffer:
         """See `Backend`."""
         self._disk.release()
 
+    def forget_dead_readers(self) -> None:
+        """See `Backend`."""
+        self._disk.forget_dead_readers()
+
     def drop_old_tables(self) -> None:
         """See `Backend`."""
         self._disk.drop_old_tables()

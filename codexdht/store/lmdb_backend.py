@@ -1,4 +1,4 @@
-"""The store's tables in an LMDB environment; the only module but `pages` that imports lmdb.
+"""The store's tables in an LMDB environment; `pages` and `lmdb_errors` alone import lmdb, too.
 
 Durability. LMDB never overwrites a page that the last commit refers to. A commit writes the new pages, syncs them,
 and then writes a new root with a synchronous write. With its default flags, used here, a killed process or machine
@@ -15,12 +15,11 @@ through a file takes 20 ms a megabyte and more.
 
 Room. The map is larger than what the store may use (`max_bytes`) by a reserve, because deleting needs new pages, too. A
 snapshot held for long by another process (a backup) can use that reserve up; then, as on a full disk, NoRoom is
-raised.
+raised. The snapshot of a process that was killed is held until another one looks for such.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -31,14 +30,14 @@ from typing import Any, Final, NoReturn
 import lmdb
 
 from codexdht.errors import StoreError
-from codexdht.store.backend import ADVICE, PAIRS, PREFIX, NoRoom, Row, Table
+from codexdht.store.backend import ADVICE, PAIRS, PREFIX, Row, Table
 from codexdht.store.files import Owner
+from codexdht.store.lmdb_errors import explain
 from codexdht.store.pages import DATA_FILE, check_structure, count_pages, name_of
 from codexdht.store.settings import StoreSettings
 
 _CRASHES: Final = 3
 _MIN_RESERVE: Final = 8 * 1024 * 1024
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _OLD_TABLES: Final = (b"by_peer", b"by_expiry", b"by_peer_2", b"by_expiry_2")
 
 
@@ -56,10 +55,6 @@ def do_here(work: Callable[[], Any]) -> Future[Any]:
     except lmdb.Error as error:
         future.set_exception(error)
     return future
-
-
-class OlderLayout(StoreError):
-    """The store cannot be read without being written to."""
 
 
 class LmdbBackend:
@@ -109,6 +104,7 @@ class LmdbBackend:
                 create=not self._read_only,
                 mode=0o600,
             )
+            self._env.reader_check()
             self._check_size()
             self._dbs = [self._open_table(table) for table in Table]
         except lmdb.Error as error:
@@ -229,6 +225,7 @@ class LmdbBackend:
         """See `Backend`. A failed write of the root page has put the environment out of use: it is opened anew."""
         self._end_writing()
         try:
+            self._env.reader_check()
             self._read()
         except lmdb.Error:
             self._reader = None
@@ -241,6 +238,13 @@ class LmdbBackend:
         if self._reader is not None:
             self._reader.abort()
             self._reader = None
+
+    def forget_dead_readers(self) -> None:
+        """See `Backend`."""
+        try:
+            self._env.reader_check()
+        except lmdb.Error as error:
+            self._give_up(error)
 
     def drop_old_tables(self) -> None:
         """See `Backend`."""
@@ -316,17 +320,7 @@ class LmdbBackend:
         return writer
 
     def _give_up(self, error: lmdb.Error) -> NoReturn:
-        if isinstance(error, lmdb.MapFullError) or error.code in _NO_ROOM:
-            raise NoRoom(f"no room for the store in {self.path}: {error}") from None
-        if isinstance(error, lmdb.VersionMismatchError):
-            raise StoreError(f"{self.path / DATA_FILE} was written by another version of LMDB") from None
-        if self._read_only and isinstance(error, lmdb.NotFoundError):
-            raise OlderLayout(
-                f"the store in {self.path} has an older layout: a node that starts on it will bring it up to date"
-            ) from None
-        if error.code in (errno.ENOENT, errno.EACCES, errno.EPERM):
-            raise StoreError(f"cannot open the store in {self.path}: {error}") from None
-        raise StoreError(f"{self.path / DATA_FILE} is damaged ({error}); {ADVICE}") from None
+        raise explain(error, self.path, read_only=self._read_only) from None
 
 
 def _pairs(cursor: lmdb.Cursor[bytes], start: bytes, end: bytes, size: int) -> Iterator[Row]:

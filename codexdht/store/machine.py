@@ -53,6 +53,7 @@ from codexdht.store.settings import StoreSettings
 _CLEAN_STEP: Final = 32
 """Entries deleted in one step of housekeeping when nothing else is written: about half a millisecond."""
 _MAX_CLEAN: Final = 512
+_READERS_INTERVAL: Final = 60.0
 _NOTICED: Final = 1.0
 """Smaller steps of the system clock are not worth a line in the log."""
 
@@ -84,6 +85,7 @@ class StoreMachine:
         self._batch = Batch(backend, settings, self.outbox, self.counters)
         self._jobs: deque[_Job] = deque()
         self._writes_seen = 0
+        self._readers_due = 0.0
         self._providers.is_full = self._batch.is_over_limit
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             PeerRequest: self._on_peer_request,
@@ -125,6 +127,9 @@ class StoreMachine:
             self._clean(now, 0 if is_behind else _CLEAN_STEP)
         self._save(now)
         self._backend.release()
+        if now >= self._readers_due:
+            self._readers_due = now + _READERS_INTERVAL
+            self._backend.forget_dead_readers()
 
     def deadline(self) -> float | None:
         """Return when a commit, a job, or something expired is due."""

@@ -94,6 +94,9 @@ class MemoryBackend:
     def release(self) -> None:
         """See `Backend`; reads use no snapshot."""
 
+    def forget_dead_readers(self) -> None:
+        """See `Backend`; there are no other processes."""
+
     def drop_old_tables(self) -> None:
         """See `Backend`; there never were any."""
 

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 from codexdht.errors import StorageFull, StoreError
 from codexdht.store.backend import Table
+from codexdht.store.lmdb_errors import explain
 from codexdht.store.settings import StoreSettings
 from codexdht.store.tools import compact, export_records, import_records, store_stats, verify
 
@@ -49,14 +51,20 @@ def in_child(work: Callable[[], Any]) -> Iterator[None]:
             del kept
         finally:
             os._exit(1)
-    assert os.read(readable, 1) == b"x"
+    os.close(writable)
     try:
+        assert os.read(readable, 1) == b"x"
         yield
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(readable)
-        os.close(writable)
+
+
+def kept_open(store: Any) -> Any:
+    """Begin to export."""
+    lines = export_records(store.path)
+    return next(lines), lines
 
 
 def lines_of(path: Path) -> list[str]:
@@ -243,6 +251,53 @@ def test_compact(make_disk_store: Any, pause: int) -> None:
     assert store.get(5000) == [(1, 1)]
 
 
+def test_killed_reader_keeps_no_room(make_disk_store: Any) -> None:
+    """An export that is killed does not make the file of a node grow for longer than a minute."""
+    store = make_disk_store(max_bytes=2**20)
+    store.put(list(range(200)), peer=0)
+    store.stop()
+    with in_child(lambda: kept_open(store)):
+        store.start()
+        store.put([200], peer=0)
+        size = store.backend.file_bytes()
+    store.wait(60)
+    for seq in range(2, 100):
+        store.put(list(range(200)), peer=seq % 2, seq=seq)
+        store.wait(1)
+    assert store.events() == []
+    assert store.backend.file_bytes() < 3 * size
+
+
+def test_killed_readers_do_not_add_up(make_disk_store: Any) -> None:
+    """However many were killed, while another one lives, hinder neither a node nor the next reader."""
+    store = make_disk_store()
+    store.add(1, peer=0)
+    store.stop()
+
+    def read_and_die() -> None:
+        for _ in range(130):
+            if os.fork() == 0:
+                try:
+                    _kept = kept_open(store)
+                finally:
+                    os._exit(0)
+            os.wait()
+
+    with in_child(lambda: kept_open(store)), in_child(read_and_die):
+        assert store_stats(store.path)["records"] == 1
+        store.start()
+        assert store.get(1) == [(0, 1)]
+
+
+def test_too_many_readers_are_no_damage(folder: Path) -> None:
+    """LMDB has room for 126 at a time: nobody is told to move the store away."""
+    error = lmdb.ReadersFullError("mdb_txn_begin")
+    error.code = -30790
+    explained = str(explain(error, folder, read_only=True))
+    assert "too many processes" in explained
+    assert "move it away" not in explained
+
+
 @pytest.mark.parametrize("records", [20, 21])
 def test_compact_while_somebody_reads(make_disk_store: Any, records: int) -> None:
     """An export that goes on meanwhile takes nothing from the new file, whichever root is the newer one in the old."""
@@ -250,12 +305,7 @@ def test_compact_while_somebody_reads(make_disk_store: Any, records: int) -> Non
     for key in range(records):
         store.put([key], peer=key)
     store.stop()
-
-    def read() -> Any:
-        lines = export_records(store.path)
-        return next(lines), lines
-
-    with in_child(read):
+    with in_child(lambda: kept_open(store)):
         compact(store.path)
         store.start()
         assert store.rows() == records
