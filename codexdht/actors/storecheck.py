@@ -1,11 +1,15 @@
 """`python -m codexdht.actors.storecheck DIRECTORY`: the check of a store, in a process that damage may bring down.
 
 After a few crashes in a row the store actor has its file checked before it opens it. Reading a garbled file can end a
-process by a signal, or never end; for the child that is an answer like any other.
+process by a signal: that is an answer like any other. How else the child may end, killed, out of memory or of time,
+says nothing about the file.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,10 +19,15 @@ from typing import Final
 PROGRAM: Final = (sys.executable, "-m", "codexdht.actors.storecheck")
 _SECONDS: Final = 300
 """A million records take 30 s."""
+_OF_DAMAGE: Final = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT})
+_PARENT_INTERVAL: Final = 0.5
+
+log = logging.getLogger(__name__)
 
 
 def check_in_child(path: Path, program: Sequence[str] = PROGRAM, seconds: float = _SECONDS) -> list[str]:
-    """Return what is wrong with the store in a directory: what the child has found, or how it ended."""
+    """Return what is wrong with the store in a directory: what the child has found, or the signal that damage ended it
+    by. Nothing, and a line in the log, when it could not finish."""
     import subprocess  # takes 1 MB, and is hardly ever needed
 
     try:
@@ -30,12 +39,29 @@ def check_in_child(path: Path, program: Sequence[str] = PROGRAM, seconds: float 
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return [f"reading it does not end within {seconds:g} s"]
-    if child.returncode < 0:
+        return _unchecked(f"no end within {seconds:g} s")
+    if -child.returncode in _OF_DAMAGE:
         return [f"reading it ends with {signal.Signals(-child.returncode).name}"]
-    if child.returncode > 0:
-        return [f"reading it ends with code {child.returncode}"]
+    if child.returncode != 0:
+        return _unchecked(f"exit code {child.returncode}")
     return child.stdout.decode().splitlines()
+
+
+def _unchecked(reason: str) -> list[str]:
+    log.warning("store_not_checked reason=%s", json.dumps(reason))
+    return []
+
+
+def end_with_parent() -> None:
+    """Have this process end soon after the one that started it."""
+    parent = os.getppid()
+
+    def look(*_: object) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _PARENT_INTERVAL, _PARENT_INTERVAL)
 
 
 def main(path: str) -> int:
@@ -55,4 +81,5 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(main(sys.argv[1]))

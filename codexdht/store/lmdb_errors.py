@@ -13,7 +13,7 @@ from codexdht.store.backend import ADVICE, NoRoom
 from codexdht.store.pages import DATA_FILE
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-_NO_ACCESS: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM})
+_NO_ACCESS: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOMEM})
 
 
 class OlderLayout(StoreError):

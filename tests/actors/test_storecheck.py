@@ -1,9 +1,12 @@
-"""The check of a store in a child: what the child finds, and how it ends, are both answers."""
+"""The check of a store in a child: what the child finds, and what damage does to it, are both answers."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from codexdht.actors.storecheck import check_in_child
 from codexdht.store.lmdb_backend import open_lmdb
@@ -26,14 +29,40 @@ def test_what_the_child_finds(tmp_path: Path) -> None:
     assert "not an LMDB data file" in problem
 
 
-def test_child_that_dies(tmp_path: Path) -> None:
-    """A signal, an exit code, or no end at all: each says that the store cannot be read."""
+def test_child_that_damage_ends(tmp_path: Path) -> None:
+    """The signal says that the store cannot be read."""
     code = "import faulthandler, os; faulthandler.disable(); os.abort()"
     assert check_in_child(tmp_path, [sys.executable, "-c", code]) == ["reading it ends with SIGABRT"]
-    assert check_in_child(tmp_path, [sys.executable, "-c", "raise ValueError"]) == [
-        "reading it ends with code 1"
-    ]
-    code = "import signal; signal.pause()"
-    assert check_in_child(tmp_path, [sys.executable, "-c", code], seconds=0.05) == [
-        "reading it does not end within 0.05 s"
-    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", 60, "exit code -9"),
+        ("raise MemoryError", 60, "exit code 1"),
+        ("import signal; signal.pause()", 0.05, "no end within 0.05 s"),
+    ],
+)
+def test_child_that_cannot_finish(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: str, seconds: float, reason: str
+) -> None:
+    """Killed, out of memory or of time: that is no damage, and only logged."""
+    assert check_in_child(tmp_path, [sys.executable, "-c", code], seconds) == []
+    assert reason in caplog.text
+
+
+def test_child_ends_with_its_parent() -> None:
+    """An actor that is told to stop while its store is checked leaves no process behind."""
+    child = (
+        "import signal\n"
+        "from codexdht.actors.storecheck import end_with_parent\n"
+        "end_with_parent()\n"
+        "print(flush=True)\n"
+        "while True: signal.pause()"
+    )
+    parent = (
+        "import subprocess, sys\n"
+        "started = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE)\n"
+        "started.stdout.read(1)"
+    )
+    subprocess.run([sys.executable, "-c", parent, child], stderr=subprocess.PIPE, timeout=20, check=True)
