@@ -344,9 +344,19 @@ def _pairs(cursor: lmdb.Cursor[bytes], start: bytes, end: bytes, size: int) -> I
 def open_lmdb(
     path: Path | str, settings: StoreSettings, submit: Submit = do_here, check: Check | None = None
 ) -> LmdbBackend:
-    """Open the tables for writing, with room for settings.max_bytes and a reserve. Raises StoreError."""
-    limit = settings.max_bytes
-    return LmdbBackend(Path(path), limit + max(_MIN_RESERVE, limit // 16), submit=submit, check=check)
+    """Open the tables for writing, with room for settings.max_bytes and a reserve. Raises StoreError.
+
+    A file that is larger already, because the limit was lowered since, gets the reserve, too.
+    """
+    room = max(settings.max_bytes, _size_of(Path(path) / DATA_FILE))
+    return LmdbBackend(Path(path), room + max(_MIN_RESERVE, room // 16), submit=submit, check=check)
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def open_readonly(path: Path | str) -> LmdbBackend:

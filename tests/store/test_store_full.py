@@ -15,7 +15,7 @@ from codexdht.records import multiaddress_of_endpoint, sign_record
 from codexdht.store.lmdb_backend import LmdbBackend
 from codexdht.store.machine import StoreMachine
 from codexdht.store.settings import StoreSettings
-from codexdht.store.tools import verify
+from codexdht.store.tools import compact, verify
 
 SMALL = 256 * 1024
 
@@ -188,6 +188,23 @@ def test_space_is_used_again(make_disk_store: Any) -> None:
             store.wait(25)
         sizes.append(store.backend.file_bytes())
     assert max(sizes) <= 2 * sizes[1]
+
+
+def test_limit_below_what_is_there(make_disk_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store whose limit was lowered takes no newcomers, but deletes, though its file has not one free page."""
+    monkeypatch.setattr("codexdht.store.lmdb_backend._MIN_RESERVE", 2**20)
+    store = make_disk_store()
+    store.put(list(range(12_000)), peer=0)
+    store.add(0, peer=1)
+    store.stop()
+    compact(store.path)
+    store.start(max_bytes=SMALL, max_batch=50)
+    assert store.backend.file_bytes() > SMALL + 2**20
+    assert isinstance(store.put([1], peer=2), Failed)
+    assert store.remove(0) == 12_000
+    store.wait(90_000)
+    assert store.gauge("records") == 0
+    assert isinstance(store.put([1], peer=2), Done)
 
 
 def test_default_settings_leave_a_reserve(store_dir: Path) -> None:
