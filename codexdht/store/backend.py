@@ -47,6 +47,11 @@ class NoRoom(StorageFull):
     """The disk or the map has no room; the open transaction is lost."""
 
 
+def cannot_start(error: NoRoom) -> StoreError:
+    """Return the error of a store that finds no room while it is opened: nobody is there yet to be told of NoRoom."""
+    return StoreError(f"{error}; make room on its disk, and start again")
+
+
 class Backend(Protocol):
     """Ordered tables with one writer.
 
@@ -91,6 +96,9 @@ class Backend(Protocol):
 
     def forget_dead_readers(self) -> None:
         """Let go of the snapshots of other processes that were killed: their pages could never be used again."""
+
+    def widen(self) -> None:
+        """Allow the file to grow threefold, until it is opened again: a migration may need that, whatever the limit."""
 
     def drop_old_tables(self) -> None:
         """Remove the tables that only older layouts have; committed at once."""

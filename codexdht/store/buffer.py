@@ -141,6 +141,10 @@ class WriteBuffer:
         """See `Backend`."""
         self._disk.forget_dead_readers()
 
+    def widen(self) -> None:
+        """See `Backend`."""
+        self._disk.widen()
+
     def drop_old_tables(self) -> None:
         """See `Backend`."""
         self._disk.drop_old_tables()

@@ -30,7 +30,7 @@ from typing import Any, Final, NoReturn
 import lmdb
 
 from codexdht.errors import StoreError
-from codexdht.store.backend import ADVICE, PAIRS, PREFIX, Row, Table
+from codexdht.store.backend import ADVICE, PAIRS, PREFIX, NoRoom, Row, Table, cannot_start
 from codexdht.store.files import Owner
 from codexdht.store.lmdb_errors import explain
 from codexdht.store.pages import DATA_FILE, check_structure, count_pages, name_of
@@ -84,13 +84,16 @@ class LmdbBackend:
         self._writer: lmdb.Transaction[bytes] | None = None
         self._reader: lmdb.Transaction[bytes] | None = None
         self._committing: Future[None] | None = None
+        self._start()
+
+    def _start(self) -> None:
         try:
             if self._owner is not None:
                 self._check_after_crashes(self._owner)
             self._open()
-        except StoreError:
+        except (StoreError, NoRoom) as error:
             self._disown()
-            raise
+            raise (cannot_start(error) if isinstance(error, NoRoom) else error) from None
 
     def _open(self) -> None:
         try:
@@ -243,6 +246,15 @@ class LmdbBackend:
         """See `Backend`."""
         try:
             self._env.reader_check()
+        except lmdb.Error as error:
+            self._give_up(error)
+
+    def widen(self) -> None:
+        """See `Backend`."""
+        self.release()
+        self.map_size = self.map_bytes() + 2 * self.file_bytes()
+        try:
+            self._env.set_mapsize(self.map_size)
         except lmdb.Error as error:
             self._give_up(error)
 

@@ -97,6 +97,9 @@ class MemoryBackend:
     def forget_dead_readers(self) -> None:
         """See `Backend`; there are no other processes."""
 
+    def widen(self) -> None:
+        """See `Backend`; there is no file."""
+
     def drop_old_tables(self) -> None:
         """See `Backend`; there never were any."""
 

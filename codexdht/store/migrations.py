@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from codexdht.errors import StoreError
-from codexdht.store.backend import Backend, Table
+from codexdht.store.backend import Backend, NoRoom, Table, cannot_start
 from codexdht.store.layout import KEY_SIZE, LAYOUT, LAYOUT_ROW, encode_int, expiry_row
 from codexdht.store.scan import rows_of
 
@@ -21,10 +21,18 @@ _WITHOUT_ORDER: Final = (4, 7, 12)
 
 
 def prepare(backend: Backend) -> None:
-    """Mark a new store with the layout version; bring an older one to it. Raises StoreError for a newer one.
+    """Mark a new store with the layout version; bring an older one to it. Raises StoreError for a newer one, and when
+    the disk has no room.
 
     A migration that is interrupted begins again at the next start.
     """
+    try:
+        _prepare(backend)
+    except NoRoom as error:
+        raise cannot_start(error) from None
+
+
+def _prepare(backend: Backend) -> None:
     stored = backend.get(Table.META, LAYOUT_ROW)
     if stored is None:
         _mark(backend, LAYOUT)
@@ -47,8 +55,11 @@ def _mark(backend: Backend, version: int) -> None:
 def _rebuild(backend: Backend) -> None:
     """From 1 or 2 to 3: the new indexes begin empty, and every entry gets an order and is entered into them.
 
-    An entry's length tells whether it has an order already: it is 8, 11 or 16 then, and was 4, 7 or 12.
+    An entry's length tells whether it has an order already: it is 8, 11 or 16 then, and was 4, 7 or 12. The old indexes
+    go first, for their room; what is left of them after an interruption is not read again.
     """
+    backend.widen()
+    backend.drop_old_tables()
     for count, (row, old) in enumerate(rows_of(backend, Table.ENTRIES), 1):
         value = old[:4] + bytes(4) + old[4:] if len(old) in _WITHOUT_ORDER else old
         backend.put(Table.ENTRIES, row, value)
@@ -57,4 +68,3 @@ def _rebuild(backend: Backend) -> None:
         if count % _BATCH == 0:
             backend.commit()
     backend.commit()
-    backend.drop_old_tables()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -238,3 +239,15 @@ def make_disk_store(store_dir: Path) -> Iterator[MakeStore]:
     yield make
     for driver in made:
         driver.backend.close()
+
+
+@pytest.fixture
+def file_size_limit() -> Iterator[Any]:
+    """Lets files of this process grow no further, as a full disk does; lifted at the end."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+
+    yield limit
+    limit(None)

@@ -1,4 +1,4 @@
-"""Stores that cannot be opened are refused with one line that says what to do; older ones are brought up to date."""
+"""Stores that cannot be opened are refused with one line that says what to do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from codexdht.errors import StoreError
 from codexdht.store.backend import PAIRS, PREFIX, Table
 from codexdht.store.layout import LAYOUT
 from codexdht.store.lmdb_backend import open_lmdb, open_readonly
-from codexdht.store.machine import StoreMachine
 from codexdht.store.memory_backend import MemoryBackend
 from codexdht.store.pages import check_structure
 from codexdht.store.settings import StoreSettings
-from codexdht.store.tools import compact, store_stats, verify
+from codexdht.store.tools import verify
 
 PAGE = 4096
 
@@ -135,74 +134,6 @@ def test_newer_layout_is_refused(make_store: Any) -> None:
     with pytest.raises(StoreError, match=rf"layout {LAYOUT + 1}.*{LAYOUT} at most"):
         store.start()
     store.backend.close()
-
-
-@pytest.mark.parametrize("layout", [1, 2])
-def test_older_layout_is_migrated(make_disk_store: Any, layout: int) -> None:
-    """All records are found by key, peer and expiry afterwards, and the old tables are gone."""
-    store = make_disk_store()
-    path = filled(store).parent
-    _turn_into(layout, path)
-    with pytest.raises(StoreError, match="older layout"):
-        open_readonly(path)
-    store.start()
-    assert [store.get(key) for key in range(200)] == [[(key % 7, 1)] for key in range(200)]
-    assert store.remove(3) == len(range(3, 200, 7))
-    store.stop()
-    assert verify(path).problems == []
-    with lmdb.open(str(path), max_dbs=20) as env:
-        assert OLD_TABLES.isdisjoint(env.dbs())
-    store.start()
-    store.wait(90_000)
-    assert store.gauge("records") == 0
-
-
-def test_compacting_an_older_layout_migrates_it(make_disk_store: Any) -> None:
-    """What is rewritten has the layout of today, and all records."""
-    store = make_disk_store()
-    path = filled(store).parent
-    _turn_into(1, path)
-    compact(path)
-    assert store_stats(path)["layout"] == LAYOUT
-    assert verify(path)[:3] == (200, 7, [])
-
-
-def test_interrupted_migration_is_done_again(make_disk_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The version is raised last; what has its new form already is left as it is."""
-    store = make_disk_store()
-    path = filled(store).parent
-    _turn_into(2, path)
-    backend = open_lmdb(path, store.settings)
-    monkeypatch.setattr(backend, "drop_old_tables", lambda: backend.put(Table.META, b"", b""))
-    with pytest.raises(StoreError):
-        StoreMachine(backend, store.settings, random.Random(1))
-    backend.close()
-    store.start()
-    store.stop()
-    assert store_stats(path)["layout"] == LAYOUT
-    assert verify(path).problems == []
-    store.start()
-
-
-OLD_TABLES = {b"by_peer", b"by_expiry", b"by_peer_2", b"by_expiry_2"}
-
-
-def _turn_into(layout: int, path: Path) -> None:
-    """Rewrite the tables as an older layout kept them: entries without order, 1: indexes of plain rows, 2: of pairs."""
-    suffix, pairs = (b"_2", True) if layout == 2 else (b"", False)
-    with lmdb.open(str(path), max_dbs=20, map_size=2**26) as env, env.begin(write=True) as txn:
-        entries = env.open_db(b"entries", txn=txn)
-        by_peer, by_expiry = (
-            env.open_db(name + suffix, txn=txn, dupsort=pairs, dupfixed=pairs)
-            for name in (b"by_peer", b"by_expiry")
-        )
-        for row, value in list(txn.cursor(entries)):
-            txn.put(row, value[:4] + value[8:], db=entries)
-            for table, key in ((by_peer, row[32:] + row[:32]), (by_expiry, value[:4] + row)):
-                txn.put(key[:4] if pairs else key, key[4:] if pairs else b"", db=table)
-        for name in (b"by_peer_3", b"by_expiry_3"):
-            txn.drop(env.open_db(name, txn=txn, create=False))
-        txn.put(b"layout", layout.to_bytes(4, "big"), db=env.open_db(b"meta", txn=txn))
 
 
 def test_one_owner_at_a_time(make_disk_store: Any) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from codexdht.errors import StoreError
 from codexdht.messages.internal import Done, Failed, PutProvided, PutProvider, SaveTable
 from codexdht.records import multiaddress_of_endpoint, sign_record
-from codexdht.store.lmdb_backend import LmdbBackend
+from codexdht.store.lmdb_backend import LmdbBackend, open_lmdb
 from codexdht.store.machine import StoreMachine
+from codexdht.store.migrations import prepare
 from codexdht.store.settings import StoreSettings
 from codexdht.store.tools import compact, verify
 
@@ -116,16 +117,19 @@ def test_full_map(store_dir: Path, make_disk_store: Any) -> None:
     assert store.get(1) == [(0, 1)]
 
 
-@pytest.fixture
-def file_size_limit() -> Iterator[Any]:
-    """Lets files of this process grow no further, as a full disk does; lifted at the end."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+@pytest.mark.parametrize("size", [100, 10_000, 20_000, 30_000])
+def test_new_store_on_a_full_disk(store_dir: Path, file_size_limit: Any, size: int) -> None:
+    """It does not start, says what it wants, and starts when it has it."""
 
-    def limit(size: int | None) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+    def start() -> None:
+        with contextlib.closing(open_lmdb(store_dir, StoreSettings())) as backend:
+            prepare(backend)
 
-    yield limit
-    limit(None)
+    file_size_limit(size)
+    with pytest.raises(StoreError, match="make room on its disk"):
+        start()
+    file_size_limit(None)
+    start()
 
 
 def test_full_disk(make_disk_store: Any, file_size_limit: Any) -> None:
@@ -209,8 +213,6 @@ def test_limit_below_what_is_there(make_disk_store: Any, monkeypatch: pytest.Mon
 
 def test_default_settings_leave_a_reserve(store_dir: Path) -> None:
     """The map is larger than the limit, because deleting takes new pages first."""
-    from codexdht.store.lmdb_backend import open_lmdb
-
     settings = StoreSettings()
     backend = open_lmdb(store_dir / "s", settings)
     assert backend.map_size > settings.max_bytes
