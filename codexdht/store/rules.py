@@ -86,8 +86,13 @@ class View:
         return self._first
 
     def _count(self, source: bytes, change: int) -> None:
-        if source != NO_SOURCE:
-            self.sources[source] = self.sources.get(source, 0) + change
+        if source == NO_SOURCE:
+            return
+        count = self.sources.get(source, 0) + change
+        if count:
+            self.sources[source] = count
+        else:
+            del self.sources[source]
 
 
 class Views:
