@@ -86,6 +86,7 @@ class StoreMachine:
         self._jobs: deque[_Job] = deque()
         self._writes_seen = 0
         self._readers_due = 0.0
+        self._is_closed = False
         self._providers.is_full = self._batch.is_over_limit
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             PeerRequest: self._on_peer_request,
@@ -111,7 +112,9 @@ class StoreMachine:
         self.outbox.broadcast(Actor.STORE, Hello(Actor.STORE))
 
     def handle(self, message: Message, now: float) -> None:
-        """Take one message."""
+        """Take one message; after `stop` it is dropped."""
+        if self._is_closed:
+            return
         handler = self._handlers.get(type(message))
         if handler is None:
             self.counters["unexpected_message"] += 1
@@ -119,7 +122,9 @@ class StoreMachine:
         handler(message, now)
 
     def tick(self, now: float) -> None:
-        """Do a step of a job and of housekeeping, and commit if it is time to."""
+        """Do a step of a job and of housekeeping, and commit if it is time to. After `stop` there is nothing to do."""
+        if self._is_closed:
+            return
         if not self._batch.is_blocked(now):
             is_behind = self._batch.is_behind
             if not is_behind:
@@ -155,6 +160,7 @@ class StoreMachine:
         self._jobs.clear()
         self._save(now, stopping=True)
         self._backend.close()
+        self._is_closed = True
 
     def is_idle(self) -> bool:
         """`stop` leaves nothing to be done."""

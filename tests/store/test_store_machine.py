@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from codexdht.messages import discv5
+from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import (
     Actor,
     Close,
@@ -160,6 +162,21 @@ def test_stop_answers_what_waits(make_store: Any) -> None:
     assert (failed.request, failed.code) == (2, "not_running")
     assert done == Done(1, None)
     store.start()
+
+
+def test_mail_after_the_stop_is_dropped(make_store: Any) -> None:
+    """A turn more, as when supervisord has died, finds no damage in a store that is closed."""
+    store = make_store()
+    store.add(1, peer=0)
+    store.stop()
+    assert store.request(Kind.GET_PROVIDERS, discv5.encode_get_providers(store.key(1))) == []
+    store.add(2, peer=1, settle=False)
+    store.machine.handle(Close(Actor.API, 1, store.now + 60), store.now)
+    store.machine.tick(store.now)
+    assert store.machine.is_idle()
+    store.start()
+    assert store.get(1) == [(0, 1)]
+    assert store.get(2) == []
 
 
 def test_close_is_answered_when_all_is_on_disk(make_store: Any) -> None:
