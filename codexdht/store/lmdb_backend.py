@@ -67,16 +67,19 @@ class LmdbBackend:
         map_size: int,
         *,
         read_only: bool = False,
+        lock: bool = True,
         submit: Submit = do_here,
         check: Check | None = None,
     ) -> None:
-        """Open the environment in a directory, which is made if it is missing (unless read_only).
+        """Open the environment in a directory, which is made if it is missing (unless read_only). lock: others may read
+        it meanwhile; that takes a file that is mapped, and kills the process if the disk has no room for it (SIGBUS).
 
         Raises StoreError when it is damaged, in use by another process (unless read_only), or not accessible.
         """
         self.path = path
         self.map_size = map_size
         self._read_only = read_only
+        self._lock = lock
         self._submit = submit
         self._check = check or check_structure
         self._paired = [table in PAIRS for table in Table]
@@ -104,6 +107,7 @@ class LmdbBackend:
                 max_spare_txns=1,
                 readahead=False,
                 readonly=self._read_only,
+                lock=self._lock,
                 create=not self._read_only,
                 mode=0o600,
             )

@@ -215,7 +215,7 @@ def _copy(backend: LmdbBackend, path: Path, progress: Progress) -> None:
     """Write all rows into a new store."""
     total = sum(backend.count(table) for table in Table)
     done = 0
-    target = LmdbBackend(path, backend.map_bytes())
+    target = LmdbBackend(path, backend.map_bytes(), lock=False)
     try:
         for table in Table:
             for rows in pages_of(backend, table):

@@ -251,6 +251,21 @@ def test_compact(make_disk_store: Any, pause: int) -> None:
     assert store.get(5000) == [(1, 1)]
 
 
+def test_compact_on_a_full_disk(make_disk_store: Any, file_size_limit: Any) -> None:
+    """It leaves everything as it was. No file of the copy is mapped: that would be the death of the process."""
+    store = make_disk_store()
+    fill(store, 900)
+    seen: set[str] = set()
+    file_size_limit(100_000)
+    with pytest.raises(StorageFull):
+        compact(store.path, lambda *_: seen.update(p.name for p in (store.path / "compact").iterdir()))
+    file_size_limit(None)
+    assert seen == {"data.mdb", "owner.lock"}
+    assert not (store.path / "compact").exists()
+    assert verify(store.path)[::2] == (900, [])
+    store.start()
+
+
 def test_killed_reader_keeps_no_room(make_disk_store: Any) -> None:
     """An export that is killed does not make the file of a node grow for longer than a minute."""
     store = make_disk_store(max_bytes=2**20)
