@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from codexdht.cli import FAILED
 from codexdht.cli.options import AsJson, DataDir, expanded, known_data_dir
+
+if TYPE_CHECKING:
+    from codexdht.store.settings import StoreSettings
 
 _STORE_DIR: Final = "store"
 Stream = TypeVar("Stream", bound=IO[Any])
@@ -72,7 +75,8 @@ def export(file: File = None, store: StorePath = None, data_dir: DataDir = None)
 def import_(
     file: File = None, store: StorePath = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
-    """Add exported records to a store that no node uses. Code 1 if not one line could be read."""
+    """Add exported records to a store that no node uses, by the rules and limits that are configured; with --store by
+    the defaults. Code 1 if not one line could be read."""
     from codexdht.cli.output import print_json, say
     from codexdht.store.tools import import_records
 
@@ -80,7 +84,7 @@ def import_(
         _progress("importing") as progress,
         file.open("rb") if file else _unclosed(sys.stdin.buffer) as lines,
     ):
-        report = import_records(_path(store, data_dir), lines, time.time(), progress)
+        report = import_records(_path(store, data_dir), lines, time.time(), progress, _settings(store))
     if as_json:
         print_json(report._asdict())
     else:
@@ -107,6 +111,13 @@ def compact(store: StorePath = None, data_dir: DataDir = None, as_json: AsJson =
 
 def _path(store: Path | None, data_dir: Path | None) -> Path:
     return expanded(store) if store else known_data_dir(data_dir) / _STORE_DIR
+
+
+def _settings(store: Path | None) -> StoreSettings | None:
+    """Return the settings of the node that the store is of; None for one that is just a folder."""
+    from codexdht.node import default_config
+
+    return None if store else default_config().store
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,25 @@ def test_store_commands(command: Command, folder: Path) -> None:
     assert (folder / "out.jsonl").read_text() == exported
     assert command("store", "compact", store).code == 0
     assert "records" in command("store", "stats", store).out
+
+
+def test_import_obeys_the_configuration(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store in the data directory gets what its node would keep, and for as long; one named by itself the default."""
+    lines = folder / "records.jsonl"
+    expires = int(time.time()) + 10 * 86_400
+    records = [{"key": f"{n:02}" * 32, "spr": PEERS[0].uri, "expires": expires} for n in (11, 22, 33)]
+    lines.write_text("\n".join(map(json.dumps, records)))
+    monkeypatch.setenv("CODEXDHT_STORE__LIFETIME", str(30 * 86_400))
+    monkeypatch.setenv("CODEXDHT_STORE__MAX_RECORDS", "2")
+    for options in ([], [f"--data-dir={folder}/other"]):
+        monkeypatch.setenv("CODEXDHT_NODE__DATA_DIR", str(folder / "data"))
+        ran = command("store", "import", lines, *options)
+        assert ran.out == "2 records taken; not taken: 1 refused records full\n"
+        assert json.loads(command("store", "export", *options).out.splitlines()[0])["expires"] == expires
+    ran = command("store", "import", lines, f"--store={folder}/s")
+    assert ran.out == "3 records taken\n"
 
 
 @pytest.mark.parametrize(
