@@ -36,6 +36,7 @@ class Batch:
         self._changes = 0
         self._leaving: list[tuple[Actor, Done | Failed]] = []
         self._leaving_changes = 0
+        self._leaving_expired = 0
         self._blocked_until: float | None = None
         self.is_committing = False
         self.is_over_limit = backend.used_bytes() > settings.max_bytes
@@ -86,14 +87,16 @@ class Batch:
         """Tell whether writes are to be refused, because one failed for want of room a moment ago."""
         return self._blocked_until is not None and now < self._blocked_until
 
-    def commit(self) -> None:
-        """Begin to make the changes durable; `advance` goes on with it. Raises NoRoom when there is no room."""
+    def commit(self, expired: int) -> None:
+        """Begin to make the changes durable; `advance` goes on with it. `expired` of them are records that were deleted
+        at their time, counted once that is so. Raises NoRoom when there is no room."""
         self._leaving, self._answers = self._answers, []
         if self._since is None:
             self._send_answers()
             return
         self.is_committing = True
         self._leaving_changes, self._changes, self._since = self._changes, 0, None
+        self._leaving_expired = expired
         self._backend.start_commit()
 
     def advance(self, *, wait: bool = False) -> None:
@@ -107,6 +110,7 @@ class Batch:
         self.is_committing = False
         self._leaving_changes = 0
         self._counters["commits"] += 1
+        self._counters["providers_expired"] += self._leaving_expired
         if self._blocked_until is not None:
             self._blocked_until = None
             self._outbox.log("info", "storage_available")

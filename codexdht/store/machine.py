@@ -322,7 +322,7 @@ class StoreMachine:
         expiry = self._providers.next_expiry()
         try:
             if expiry is not None and expiry <= time:
-                self.counters["providers_expired"] += self._providers.remove_expired(time, limit)
+                self._providers.remove_expired(time, limit)
                 self._batch.changed(now, limit)
             elif self._providers.has_doomed:
                 self._providers.remove_doomed(limit)
@@ -340,7 +340,7 @@ class StoreMachine:
             if not batch.is_committing and (stopping or batch.is_due(now)):
                 if batch.has_changes:
                     self._backend.put(Table.META, CLOCK_ROW, self._clock.saved(now))
-                batch.commit()
+                batch.commit(self._providers.take_expired())
                 if stopping or not was_committing:
                     batch.advance(wait=stopping)
         except NoRoom as error:

@@ -51,6 +51,7 @@ class Providers:
         self._next_expiry: int | None = self._entries.next_expiry()
         self.is_full = False
         self.writes = 0
+        self._expired = 0
 
     def reload(self) -> None:
         """Forget what memory holds, after a rollback."""
@@ -59,6 +60,7 @@ class Providers:
         self._views.clear()
         self._answers.clear()
         self._next_expiry = self._entries.next_expiry()
+        self._expired = 0
 
     def count(self) -> int:
         """Return the number of records, expired and removed ones that are not deleted yet among them."""
@@ -107,8 +109,8 @@ class Providers:
         self._drop(key, number)
         self._drop_peers([number])
 
-    def remove_expired(self, time: int, limit: int) -> int:
-        """Delete entries that have expired, `limit` at most, first those that expired first; return how many."""
+    def remove_expired(self, time: int, limit: int) -> None:
+        """Delete entries that have expired, `limit` at most, first those that expired first."""
         expired = self._entries.expired(time, limit)
         for key, number in expired:
             self._drop(key, number)
@@ -116,7 +118,12 @@ class Providers:
         if expired and self._entries.expired(time, 1) == expired[:1]:
             raise damaged("a record has another expiry than an index says")
         self._next_expiry = self._entries.next_expiry()
-        return len(expired)
+        self._expired += len(expired)
+
+    def take_expired(self) -> int:
+        """Return how many expired entries were deleted since this was asked last, or since a rollback."""
+        expired, self._expired = self._expired, 0
+        return expired
 
     def next_expiry(self) -> int | None:
         """Return a time before which nothing expires, or None when there is nothing."""

@@ -164,7 +164,8 @@ def test_full_disk(make_disk_store: Any, file_size_limit: Any) -> None:
 
 
 def test_expiry_waits_while_the_disk_is_full(make_disk_store: Any, file_size_limit: Any) -> None:
-    """Housekeeping that finds no room neither stops the machine nor shows the dead."""
+    """Housekeeping that finds no room neither stops the machine nor shows the dead, nor does it count what it could not
+    delete."""
     store = make_disk_store(lifetime=100)
     store.put(list(range(300)), peer=0)
     file_size_limit(4096)
@@ -173,10 +174,13 @@ def test_expiry_waits_while_the_disk_is_full(make_disk_store: Any, file_size_lim
         store.settle()
         assert store.get(7) == []
         store.now = store.machine.deadline()
+    assert store.count("providers_expired") == 0
     file_size_limit(None)
     store.now += 2
     store.settle()
     assert store.gauge("records") == 0
+    store.wait(1)
+    assert store.count("providers_expired") == 300
 
 
 def test_space_is_used_again(make_disk_store: Any) -> None:

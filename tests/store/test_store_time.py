@@ -43,6 +43,7 @@ def test_expires_to_the_second(make_store: Any) -> None:
     assert store.get(1) == store.local(1) == []
     store.settle()
     assert store.gauge("records") == store.gauge("providers") == 0
+    store.wait(0.1)
     assert store.count("providers_expired") == 1
 
 
