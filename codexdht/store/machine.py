@@ -194,8 +194,9 @@ class StoreMachine:
             self.counters[Outcome.DISK_FULL.value] += 1
             return
         try:
-            if self._peers.add(request, self._clock.time(now), self._clock.unix(now)):
-                self._batch.changed(now)
+            changes = self._peers.add(request, self._clock.time(now), self._clock.unix(now))
+            if changes:
+                self._batch.changed(now, changes)
         except NoRoom as error:
             self._abandon(now, error)
 

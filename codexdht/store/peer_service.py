@@ -42,21 +42,21 @@ class PeerService:
         """How many signatures were checked."""
         return self._verified.checks
 
-    def add(self, request: PeerRequest, time: int, unix: float) -> bool:
-        """Serve an ADD_PROVIDER; tell whether anything was written. Raises StorageFull."""
+    def add(self, request: PeerRequest, time: int, unix: float) -> int:
+        """Serve an ADD_PROVIDER; return how much was written, 0 for nothing. Raises StorageFull."""
         try:
             key, encoded = discv5.decode_add_provider(request.body)
             known = self._identify(request.node_id, encoded)
         except DecodeError as error:
             self._counters["refused_" + str(error).replace(" ", "_")] += 1
-            return False
+            return 0
         node_id, seq = known
         source = self._sources.of(request.host)
         new = Announcement(key, node_id, seq, encoded, time + self._settings.lifetime, source, False)
         writes = self._providers.writes
         outcome = self._providers.announce(new, time, int(unix) + self._settings.max_seq_ahead)
         self._counters[outcome.value] += 1
-        return self._providers.writes != writes
+        return self._providers.writes - writes
 
     def _identify(self, sender: bytes, encoded: bytes) -> tuple[bytes, int]:
         """Return node id and seq of an announced record. Raises DecodeError, naming a counter.

@@ -20,6 +20,10 @@ from codexdht.store.sources import NO_SOURCE
 
 _USUAL_RECORD: Final = 256
 """A record of this size may replace any other: sizes differ a little from one signature to the next."""
+_EXPIRED_STEP: Final = 8
+"""Expired entries deleted at most before a newcomer is refused: about 0.1 ms."""
+_LIMITS: Final = (Outcome.SOURCE_KEY_FULL, Outcome.SOURCE_FULL, Outcome.RECORDS_FULL)
+"""The limits that expired entries count against until they are deleted."""
 
 
 class Announcement(NamedTuple):
@@ -85,6 +89,12 @@ class Providers:
 
     def announce(self, new: Announcement, time: int, latest_seq: int) -> Outcome:
         """Store an announcement, or say why not. Raises StorageFull when the backend does."""
+        outcome = self._announce(new, time, latest_seq)
+        if outcome in _LIMITS and self._make_room(new, outcome, time):
+            outcome = self._announce(new, time, latest_seq)
+        return outcome
+
+    def _announce(self, new: Announcement, time: int, latest_seq: int) -> Outcome:
         peer = self._peers.find(new.node_id)
         if peer is None:
             return self._enter(new, None, self._view(new.key), time)
@@ -101,7 +111,7 @@ class Providers:
             return self._refresh(new, peer.number, held, order, time)
         if held is not None:
             self.remove(new.key, peer.number)
-            return self.announce(new, time, latest_seq)
+            return self._announce(new, time, latest_seq)
         return self._enter(new, peer, view, time)
 
     def remove(self, key: bytes, number: bytes) -> None:
@@ -220,6 +230,26 @@ class Providers:
         elif self._entries.count >= settings.max_records:
             return Outcome.RECORDS_FULL
         return Outcome.ADDED
+
+    def _make_room(self, new: Announcement, outcome: Outcome, time: int) -> bool:
+        """Delete some of what has expired and counts against the limit that was reached; tell whether there was any."""
+        if outcome is Outcome.SOURCE_KEY_FULL:
+            return self._remove_expired_of_source(new.key, new.source, time)
+        if self._next_expiry is None or self._next_expiry > time:
+            return False
+        self.remove_expired(time, _EXPIRED_STEP)
+        return True
+
+    def _remove_expired_of_source(self, key: bytes, source: bytes, time: int) -> bool:
+        view = self._view(key)
+        if view.entries[view.first_to_expire()].expiry > time:
+            return False
+        entries = view.entries.items()
+        expired = [number for number, entry in entries if entry.source == source and entry.expiry <= time]
+        for number in expired:
+            self.remove(key, number)
+        self._expired += len(expired)
+        return bool(expired)
 
     def _view(self, key: bytes) -> View:
         view = self._views.get(key)

@@ -18,6 +18,29 @@ HOUR = 3600
 seqs = st.integers(0, 2**64 - 1)
 
 
+@pytest.mark.parametrize(
+    ("limit", "keys"),
+    [
+        ("max_per_source_and_key", [1, 1, 1, 1]),
+        ("max_per_source", [1, 2, 3, 4]),
+        ("max_records", [1, 2, 3, 4]),
+    ],
+)
+def test_expired_records_hold_no_place(make_store: Any, limit: str, keys: list[int]) -> None:
+    """A newcomer is not refused for the sake of records that nobody sees any more, deleted or not."""
+    store = make_store(lifetime=100, **{limit: 3})
+    for peer, key in enumerate(keys):
+        store.add(key, peer, settle=False)
+    assert store.count("providers_added") == 3
+    store.now += 100
+    for peer in (0, 4):
+        store.add(keys[3], peer, settle=False)
+    assert sum(store.count(name) for name in store.machine.counters if name.startswith("refused")) == 1
+    assert sorted(store.get(keys[3])) == [(0, 1), (4, 1)]
+    store.wait(1)
+    assert store.rows() == store.gauge("providers") == 2
+
+
 @given(seq=seqs, held=seqs, latest=seqs)
 def test_seq_order(seq: int, held: int, latest: int) -> None:
     """The higher seq wins; one ahead of the clock loses against any that is not; equal ones are the same."""
