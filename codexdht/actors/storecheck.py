@@ -7,7 +7,6 @@ says nothing about the file.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -15,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+from codexdht.actors.log import fields
 
 PROGRAM: Final = (sys.executable, "-m", "codexdht.actors.storecheck")
 _SECONDS: Final = 300
@@ -48,7 +49,7 @@ def check_in_child(path: Path, program: Sequence[str] = PROGRAM, seconds: float 
 
 
 def _unchecked(reason: str) -> list[str]:
-    log.warning("store_not_checked reason=%s", json.dumps(reason))
+    log.warning("store_not_checked", extra=fields(reason=reason))
     return []
 
 
