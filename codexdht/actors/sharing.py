@@ -5,9 +5,10 @@ closed. So one process, the first, binds them all, in order, and hands every oth
 lives on, keeps its number and its queue, when its process dies, and the process that takes its place gets it back
 from any of the others. Only when all have ended are new ones bound.
 
-Copies travel over a UNIX socket of each process in the run directory, behind a line that says what they are bound to:
-sockets of another configuration are not taken. A process that is there but does not answer in time may hold the
-sockets, so nobody binds the port then: it would be in use.
+Copies travel over a UNIX socket in the run directory, the door of each process that holds them, behind a line that says
+what they are bound to: sockets of another configuration are not taken. Who has a door but does not answer in time holds
+the sockets, so nobody binds the port then: it would be in use. Who holds none has no door, so that processes that start
+at the same time do not wait for each other.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ log = logging.getLogger(__name__)
 class SharedSockets:
     """The sockets of all wire processes as one of them holds them; a port of its reactor.
 
-    Invariant: `_groups` is empty, or holds for every listen address the sockets of all processes in the order of their
-    numbers.
+    Invariant: `_groups` is empty and `_door` None, or `_groups` holds for every listen address the sockets of all
+    processes in the order of their numbers, and `_door` is open.
     """
 
     def __init__(self, place: Place, listen: list[Endpoint], run_dir: Path, poller: zmq.Poller) -> None:
-        """Begin to answer other processes that ask for copies."""
         self._place = place
+        self._poller = poller
         self._listen = listen
         self._line = f"{place.processes} {listen}".encode()
         self._paths = [
@@ -50,22 +51,24 @@ class SharedSockets:
         ]
         self._groups: list[list[socket.socket]] = []
         self._has_warned = False
-        self._door = socket.socket(socket.AF_UNIX)
-        self._door.setblocking(False)
-        self._paths[place.number].unlink(missing_ok=True)
-        self._door.bind(str(self._paths[place.number]))
-        self._door.listen()
-        poller.register(self._door.fileno(), zmq.POLLIN)
+        self._door: socket.socket | None = None
 
     def open(self) -> list[socket.socket]:
         """Return this process's socket of every listen address, or none while they are not to be had: the first process
         has not bound them, or whoever may hold them does not answer. Raises StartupError."""
         if not self._groups:
             self._groups = self._found()
+            if self._groups:
+                self._open_door()
         return [group[self._place.number] for group in self._groups]
 
     def release(self) -> None:
         """Close all sockets held."""
+        if self._door is not None:
+            self._poller.unregister(self._door.fileno())
+            self._door.close()
+            self._door = None
+            self._paths[self._place.number].unlink(missing_ok=True)
         for group in self._groups:
             for sock in group:
                 sock.close()
@@ -106,9 +109,18 @@ class SharedSockets:
 
     # Copies ---------------------------------------------------------------------------------------------------
 
+    def _open_door(self) -> None:
+        path = self._paths[self._place.number]
+        path.unlink(missing_ok=True)
+        self._door = socket.socket(socket.AF_UNIX)
+        self._door.setblocking(False)
+        self._door.bind(str(path))
+        self._door.listen()
+        self._poller.register(self._door.fileno(), zmq.POLLIN)
+
     def _ask(self, path: Path) -> list[list[socket.socket]] | None:
-        """Return copies of the sockets that the process at a path holds, [] when it holds none or is not there; None
-        when it does not answer."""
+        """Return copies of the sockets that the process at a path holds, [] when it holds none; None when it does not
+        answer."""
         with socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(_ASK_SECONDS)
             try:
@@ -128,12 +140,13 @@ class SharedSockets:
 
     def drain(self, now: float) -> bool:  # noqa: ARG002
         """Give copies to whoever asks."""
+        if self._door is None:
+            return False
         with contextlib.suppress(BlockingIOError):
             asking, _ = self._door.accept()
             with asking, contextlib.suppress(OSError):  # gone before the answer
                 descriptors = [sock.fileno() for group in self._groups for sock in group]
-                if descriptors:
-                    socket.send_fds(asking, [self._line], descriptors)
+                socket.send_fds(asking, [self._line], descriptors)
         return False
 
     def flush(self, now: float) -> None:
@@ -142,8 +155,6 @@ class SharedSockets:
     def close(self) -> None:
         """Close the sockets held here; copies in other processes live on."""
         self.release()
-        self._door.close()
-        self._paths[self._place.number].unlink(missing_ok=True)
 
 
 def _adopt(descriptor: int) -> socket.socket:

@@ -113,7 +113,12 @@ class Presence(ABC):
 
     def tick(self, now: float) -> None:
         """See Machine."""
-        if self._configure_at is not None and now >= self._configure_at and self._configure(now):
+        if self._configure_at is not None and now >= self._configure_at:
+            self._catch_up(now)
+
+    def _catch_up(self, now: float) -> None:
+        """Announce what the configuration says if that is still to be done: before what users and voters say then."""
+        if self._configure_at is not None and self._configure(now):
             self._records_changed()
 
     def deadline(self) -> float | None:
@@ -138,6 +143,7 @@ class Presence(ABC):
     def _update_record(self, update: UpdateRecord, now: float) -> None:
         asker, request = Actor(update.asker), update.request
         unix_time = now + self._unix_offset
+        self._catch_up(now)
         try:
             record = self._local.update(update.provider, update.record, update.addresses, unix_time)
         except ApiError as error:
@@ -147,6 +153,7 @@ class Presence(ABC):
         self.outbox.send(asker, Done(request, record.encoded))
 
     def _address_voted(self, voted: AddressVoted, now: float) -> None:
+        self._catch_up(now)
         try:
             changed = self._local.vote((voted.host, voted.port), now + self._unix_offset)
         except StorageFull as error:

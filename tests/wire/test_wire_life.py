@@ -418,3 +418,16 @@ def test_a_full_disk_at_the_start() -> None:
     wire.tick(wire.deadline())
     assert texts(record_of(wire)) == [LISTEN]
     assert (wire.deadline(), saved(wire).last_seq) == (None, UNIX + 20)
+
+
+def test_what_is_set_after_a_full_disk_stays() -> None:
+    """The configured addresses that could not be saved at the start do not come back over the user's."""
+    disk = Disk()
+    disk.is_full = True
+    wire = booted(disk=disk)
+    disk.is_full = False
+    assert texts(decode_record(update(wire, addresses=["/ip4/9.9.9.9/udp/99"]).value)) == [
+        "/ip4/9.9.9.9/udp/99"
+    ]
+    wire.tick(100.0)
+    assert (texts(record_of(wire)), wire.deadline()) == (["/ip4/9.9.9.9/udp/99"], None)
