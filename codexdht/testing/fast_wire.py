@@ -234,7 +234,7 @@ class FastWire(Presence):
             self.counters[f"bad datagram: {error}"] += 1
 
     def _challenge(self, source: bytes, nonce: bytes, address: Endpoint) -> None:
-        seq = self._identities.seq(source).to_bytes(8, "big")
+        seq = self._identities.seq(source, address).to_bytes(8, "big")
         self._send(_WHOAREYOU, nonce + seq, address)
 
     def _handshake(self, peer: _Peer, rest: bytes, now: float) -> None:

@@ -111,12 +111,20 @@ class Caller:
                 self._send(call, session, now)
 
     def whoareyou(self, packet: Packet, address: Endpoint, now: float) -> None:
-        """Answer a challenge by a handshake with the request that it is about, or by the same handshake once more."""
+        """Answer a challenge by a handshake with the request that it is about, or by the same handshake once more.
+
+        There is a session already where another handshake has come between: the request goes out in that, if it has not
+        yet. A second handshake would be lost at a deployed peer, whose timer for the first challenge deletes the next.
+        """
         call = self.calls.of_nonce(packet.nonce, address)
         if call is None:
             self._counters["whoareyou_unexpected"] += 1
         elif not call.challenge:
-            self._handshake(call, packet, now)
+            session = self._sessions.get(call.peer)
+            if session is None or call.sent is None or session.since <= call.sent:
+                self._handshake(call, packet, now)
+            else:
+                self._send(call, session, now)
         elif call.challenge == packet.bound and call.repeats < self._settings.challenge_resends:
             call.repeats += 1
             self._transmitter.send(call.handshake, address)
@@ -124,7 +132,9 @@ class Caller:
             self._counters["whoareyou_repeated"] += 1
 
     def _handshake(self, call: PendingCall, packet: Packet, now: float) -> None:
-        """Make a session as its initiator. A request too large for the handshake packet follows in one of its own."""
+        """Make a session as its initiator. A request too large for the handshake packet follows in one of its own, and
+        so do requests that left in a session that the peer has forgotten: it has asked about the first of them only."""
+        unread = self.calls.unanswered_since(call)
         try:
             session, authdata = self._initiator.answer(call.peer, call.public_key, packet, now)
         except DecodeError:
@@ -141,6 +151,8 @@ class Caller:
         else:
             self._send(call, session, now)
         self._counters["handshakes_initiated"] += 1
+        for other in unread:
+            self._send(other, session, now)
         self.session_made(session, now)
 
     def _ping(self) -> bytes:

@@ -99,6 +99,23 @@ class Calls:
         call = self._by_nonce.get(nonce)
         return call if call is not None and call.peer[1] == address else None
 
+    def unanswered_since(self, call: PendingCall) -> list[PendingCall]:
+        """Return the other requests to the same peer that have left since this one, and of whose answer nothing has
+        come. All in flight are looked at: handshakes are rare, and cost more."""
+        first = call.sent
+        if first is None:
+            return []
+        return [
+            other
+            for other in self._by_request.values()
+            if other.peer == call.peer
+            and other is not call
+            and other.sent is not None
+            and other.sent >= first
+            and other.left is None
+            and not other.challenge
+        ]
+
     def is_pending(self, call: PendingCall) -> bool:
         """Tell whether a request has not ended."""
         return self._by_request.get((call.peer, call.request_id)) is call

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from codexdht.records import SignedPeerRecord
+from codexdht.records import Endpoint, SignedPeerRecord
 from codexdht.wire.packet import ID_SIZE, IV_SIZE, MAX_SENT, STATIC_SIZE, TAG_SIZE
 
 _LARGEST_KEPT: Final = MAX_SENT - IV_SIZE - STATIC_SIZE - (ID_SIZE + 2) - 72 - 37 - TAG_SIZE
@@ -16,11 +16,16 @@ class _Identity(NamedTuple):
     public_key: bytes
     seq: int
     record: bytes
+    endpoint: Endpoint | None
 
 
 class Identities:
-    """Public key, and the verified record of the highest seq, by node id. At the limit the least recently used leaves:
-    its node will send its record again.
+    """Public key, and the verified record that came with the last handshake that brought one, by node id. At the limit
+    the least recently used leaves: its node will send its record again.
+
+    A record of a lower seq takes the place of one of a higher: its owner has just shown who it is, and deployed peers
+    begin their seq anew when they are restarted. That is also why a node that comes from elsewhere than its record says
+    is asked for the one it has now.
 
     The record is kept because its node does not send it again, and routing may have forgotten a node that was away for
     long. One that is too large for a packet is not, so that nobody can fill the memory.
@@ -33,10 +38,11 @@ class Identities:
     def __len__(self) -> int:
         return len(self._known)
 
-    def seq(self, node_id: bytes) -> int:
-        """Return the seq of the last record seen of a node, 0 when there is none."""
+    def seq(self, node_id: bytes, address: Endpoint) -> int:
+        """Return the seq to challenge a node with that comes from an address: of its record, or 0 when there is none,
+        or none of this address."""
         known = self._known.get(node_id)
-        return 0 if known is None else known.seq
+        return 0 if known is None or known.endpoint != address else known.seq
 
     def public_key(self, node_id: bytes) -> bytes | None:
         """Return the 33-byte key of a node, if it is known; it is the most recently used then."""
@@ -52,11 +58,9 @@ class Identities:
         return b"" if known is None else known.record
 
     def learn(self, record: SignedPeerRecord) -> None:
-        """Remember the node of a verified record."""
-        known = self._known.get(record.node_id)
-        if known is None or record.seq > known.seq:
-            kept = record.encoded if len(record.encoded) <= _LARGEST_KEPT else b""
-            self._known[record.node_id] = _Identity(record.public_key, record.seq, kept)
+        """Remember the node of a verified record that has come with a handshake of it."""
+        kept = record.encoded if len(record.encoded) <= _LARGEST_KEPT else b""
+        self._known[record.node_id] = _Identity(record.public_key, record.seq, kept, record.endpoint)
         self._known.move_to_end(record.node_id)
         if len(self._known) > self._limit:
             self._known.popitem(last=False)

@@ -148,7 +148,7 @@ class WireMachine(Presence):
                 return
             plaintext = rest
         else:
-            if session.previous is not None:
+            if not session.is_settled:
                 session.prove(now)
         self._read(session, plaintext, now)
 
@@ -174,7 +174,7 @@ class WireMachine(Presence):
         if self._challenges.note_unreadable(peer, now):
             self._limits.bad(address, now)
         if self._limits.may_challenge(address, now):
-            self._challenges.send(peer, nonce, self._identities.seq(source), now)
+            self._challenges.send(peer, nonce, self._identities.seq(source, address), now)
 
     def _accepted(self, accepted: Accepted, now: float) -> None:
         """A peer's handshake has succeeded; its message comes with it."""

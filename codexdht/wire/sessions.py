@@ -32,13 +32,16 @@ class Session:
     handshake is under way, or our handshake was lost and the peer has never heard of it. `heard` tells whether `opener`
     has read an ordinary packet since `since`. When `opener` reads one a second or more after `since`, `previous` goes.
     When `previous` reads one then, and `opener` has read none, the two change places: what this node sends would not be
-    read otherwise.
+    read otherwise. `begun_here` tells who began the handshake of `opener` and `sealer`, `is_settled` that `opener` has
+    been heard and there is no `previous`: that is nearly always so, and a packet changes nothing then.
     """
 
     __slots__ = (
         "address",
+        "begun_here",
         "client_mode",
         "heard",
+        "is_settled",
         "mask",
         "node_id",
         "opener",
@@ -51,7 +54,9 @@ class Session:
         "since",
     )
 
-    def __init__(self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float) -> None:
+    def __init__(
+        self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float, *, begun_here: bool
+    ) -> None:
         self.peer = peer
         self.node_id, self.address = peer
         self.mask = mask
@@ -60,6 +65,8 @@ class Session:
         self.previous: _Pair | None = None
         self.since = now
         self.heard = False
+        self.is_settled = False
+        self.begun_here = begun_here
         self.sent = 0
         self.client_mode = False
         self.ping: bytes | None = None
@@ -79,13 +86,20 @@ class Session:
             current = _Pair(self.opener, self.sealer, self.sent)
             (self.opener, self.sealer, self.sent), self.previous = self.previous, current
             self.since = now
+            self.begun_here = False
         return plaintext
+
+    def is_on_its_way(self, now: float) -> bool:
+        """Tell whether the peer may not have got our handshake yet: it began a second ago or less, and we have heard
+        nothing since."""
+        return self.begun_here and not self.heard and now < self.since + _PROVEN_AFTER
 
     def prove(self, now: float) -> None:
         """`opener` has read a packet: forget `previous` when it is time."""
         self.heard = True
         if now >= self.since + _PROVEN_AFTER:
             self.previous = None
+        self.is_settled = self.previous is None
 
 
 class Sessions:
@@ -108,10 +122,20 @@ class Sessions:
             self._sessions.move_to_end(peer)
         return session
 
-    def add(self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float) -> Session:
-        """Return a new session in place of the one with this peer, whose ciphers become the previous ones."""
-        session = Session(peer, mask, sealer, opener, now)
+    def add(
+        self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float, *, begun_here: bool
+    ) -> Session:
+        """Return a new session in place of the one with this peer, whose ciphers become the previous ones.
+
+        Where a handshake of the peer crosses one of ours, the peer will go on with ours as soon as it is there, and a
+        deployed peer with nothing else: so we do, too, and keep the peer's ciphers as the previous ones.
+        """
         old = self._sessions.get(peer)
+        if old is not None and not begun_here and old.is_on_its_way(now):
+            old.previous = _Pair(opener, sealer, 0)
+            self._sessions.move_to_end(peer)
+            return old
+        session = Session(peer, mask, sealer, opener, now, begun_here=begun_here)
         if old is not None:
             session.previous = _Pair(old.opener, old.sealer, old.sent)
             session.client_mode = old.client_mode

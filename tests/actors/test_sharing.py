@@ -23,7 +23,7 @@ def opened() -> Iterator[ExitStack]:
 
 
 def process(number: int, folder: Path, opened: ExitStack) -> SharedSockets:
-    return opened.enter_context(closing(SharedSockets(Place(number, 2), LISTEN, folder, zmq.Poller())))
+    return opened.enter_context(closing(SharedSockets(Place(number, 8), LISTEN, folder, zmq.Poller())))
 
 
 def open_beside(asking: SharedSockets, asked: SharedSockets) -> list[int]:
@@ -61,3 +61,12 @@ def test_who_does_not_answer_may_hold_the_sockets(tmp_path: Path, opened: ExitSt
     restarted = process(0, tmp_path, opened)
     assert restarted.open() == []
     assert open_beside(restarted, second) == [port]
+
+
+def test_who_holds_no_sockets_keeps_nobody_waiting(tmp_path: Path, opened: ExitStack) -> None:
+    """Processes that start at the same time answer nobody yet: the first binds all the same."""
+    others = [process(number, tmp_path, opened) for number in range(1, 8)]
+    first = process(0, tmp_path, opened)
+    assert [other.open() for other in others] == [[]] * 7
+    [port] = [sock.getsockname()[1] for sock in first.open()]
+    assert [open_beside(other, first) for other in others] == [[port]] * 7

@@ -153,6 +153,55 @@ def test_a_lost_handshake_of_ours_does_not_make_us_unreadable(net: Net) -> None:
     assert b.counters["whoareyou_unexpected"] == 0
 
 
+def test_a_peer_that_keeps_one_session_is_answered_in_ours(net: Net) -> None:
+    """Where two handshakes cross, a deployed peer goes on with the one that it got: it reads our answers at once."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.call(b, a)
+    net.run()
+    deployed = a.machine._sessions.get((b.node_id, b.address))
+    (deployed.opener, deployed.sealer, deployed.sent), deployed.previous = deployed.previous, None
+    a.take(CallAnswer)
+    for _ in range(3):
+        net.call(a, b)
+        net.run()
+    assert len(a.take(CallAnswer)) == 3
+
+
+def test_all_requests_to_a_peer_that_has_forgotten_us_are_answered(net: Net) -> None:
+    """It asks who we are because of the first; the handshake brings the others along."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.run()
+    b.machine._sessions.drop((a.node_id, a.address))
+    a.take(CallAnswer)
+    for _ in range(3):
+        net.call(a, b)
+    net.run()
+    assert len(a.take(CallAnswer)) == 3
+    assert b.counters["handshakes_accepted"] == 2
+
+
+def test_a_challenge_that_a_handshake_has_overtaken(net: Net) -> None:
+    """The request goes out again in the session that there is by now, and begins no other."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.run()
+    b.machine._sessions.drop((a.node_id, a.address))
+    a.take(CallAnswer)
+    net.call(a, b)
+    net.step()
+    late = b.machine.datagrams[:]
+    b.machine.datagrams.clear()
+    net.now += 0.1
+    net.call(b, a)
+    net.run()
+    b.machine.datagrams += late
+    net.run()
+    assert len(a.take(CallAnswer)) == len(b.take(CallAnswer)) == 1
+    assert a.counters["handshakes_initiated"] == 1
+
+
 def test_an_old_packet_sent_again_does_not_bring_back_its_session(net: Net) -> None:
     """A second after a handshake, a recorded packet of the session before is read, but answered in the new one."""
     a, b = net.node(1), net.node(2)

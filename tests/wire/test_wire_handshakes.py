@@ -18,7 +18,7 @@ from codexdht.messages.internal import (
     PeerSeen,
     UpdateRecord,
 )
-from codexdht.records import parse_address, sign_record
+from codexdht.records import multiaddress_of_endpoint, parse_address, sign_record
 from codexdht.wire.crypto import StandardCrypto
 from codexdht.wire.identities import Identities
 from codexdht.wire.packet import encode_header, encode_packet, encode_whoareyou_auth
@@ -235,7 +235,7 @@ def test_endpoints_of_sessions_are_forgotten_with_them() -> None:
     here, there = ("9.9.9.9", 1), ("9.9.9.9", 2)
     for peer in ((b"a" * 32, here), (b"b" * 32, here), (b"c" * 32, there)):
         for _ in range(2):
-            table.add(peer, PlainMask(), PlainAead(b""), PlainAead(b""), 0.0)
+            table.add(peer, PlainMask(), PlainAead(b""), PlainAead(b""), 0.0, begun_here=False)
     assert table.addresses == {here: 2, there: 1}
     table.drop((b"a" * 32, here))
     table.drop((b"a" * 32, here))
@@ -243,19 +243,31 @@ def test_endpoints_of_sessions_are_forgotten_with_them() -> None:
     assert table.addresses == {here: 1}
 
 
-def test_identities_are_bounded_and_their_seq_never_falls() -> None:
-    """An older record tells nothing new; the node that was not heard of for longest is forgotten first."""
-    keys = [PrivateKey.generate(seeded(number)) for number in range(3)]
+def test_identities_are_bounded() -> None:
+    """The node that was not heard of for longest is forgotten first."""
+    first, second, third = (sign_record(PrivateKey.generate(seeded(number)), 1, []) for number in range(3))
     known = Identities(2)
-    old, new, second, third = (
-        sign_record(key, seq, []) for key, seq in zip([keys[0], *keys], (5, 9, 1, 1), strict=True)
-    )
-    for record in (new, second, old, third):
+    for record in (first, second, first, third):
         known.learn(record)
     assert len(known) == 2
-    assert known.seq(new.node_id) == 9
     assert known.public_key(second.node_id) is None
     assert known.public_key(third.node_id) == third.public_key
+
+
+def test_a_node_that_came_back_elsewhere_is_asked_for_its_record() -> None:
+    """Deployed peers begin their seq anew when they are restarted: the record of the last handshake holds."""
+    key = PrivateKey.generate(seeded(1))
+    before, after = (
+        sign_record(key, seq, [multiaddress_of_endpoint(("8.8.8.8", port))])
+        for seq, port in ((1000, 9100), (1, 9555))
+    )
+    known = Identities(2)
+    known.learn(before)
+    assert known.seq(before.node_id, ("8.8.8.8", 9100)) == 1000
+    assert known.seq(before.node_id, ("8.8.8.8", 9555)) == 0
+    known.learn(after)
+    assert known.seq(before.node_id, ("8.8.8.8", 9555)) == 1
+    assert known.record(before.node_id) == after.encoded
 
 
 def test_a_peer_that_shakes_hands_is_not_forgotten_before_others() -> None:
@@ -279,4 +291,7 @@ def test_records_that_fit_no_packet_are_not_kept(addresses: int, kept: bool) -> 
     known.learn(record)
     assert (len(record.encoded) <= 1082) is kept
     assert known.record(record.node_id) == (record.encoded if kept else b"")
-    assert (known.public_key(record.node_id), known.seq(record.node_id)) == (record.public_key, 7)
+    assert (known.public_key(record.node_id), known.seq(record.node_id, ("8.8.8.8", 1))) == (
+        record.public_key,
+        7,
+    )
