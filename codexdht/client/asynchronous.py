@@ -139,7 +139,8 @@ class AsyncClient:
         connect_timeout: float | None = None,
         curve: CurveKeys | None = None,
     ) -> None:
-        """As for `Client`. The connection is made by the first call."""
+        """As for `Client`, but that connect_timeout is for the start of a call alone: what a node has been sent waits
+        for its return for as long as the call may take. The connection is made by the first call."""
         self.endpoint = endpoint or default_endpoint()
         self._timeout = check_seconds("timeout", timeout)
         if connect_timeout is not None:

@@ -21,6 +21,7 @@ from codexdht.routing.storelink import StoreLink
 from codexdht.routing.timers import Action
 
 _STORE_TIMEOUT = 2.0
+_LOAD_AGAIN = 10.0
 _SAVED_WAIT = 1.5
 _SAVED_SPACING = 0.05
 _RETRY_LONGEST = 30.0
@@ -91,7 +92,7 @@ class Maintenance:
         self._saved_at = now
         for entry in self._contacts.table:
             entry.retrying = False
-        self._store.ask(LoadTable, on_value=self._on_loaded, deadline=now + _STORE_TIMEOUT)
+        self._load(now)
         self._after(self._pause(), now, self._round)
 
     def stop(self) -> None:
@@ -178,8 +179,16 @@ class Maintenance:
 
     # Bootstrap and searches ---------------------------------------------------------------------------------------
 
+    def _load(self, now: float) -> None:
+        self._store.ask(LoadTable, on_value=self._on_loaded, deadline=now + _STORE_TIMEOUT)
+
     def _on_loaded(self, saved: Any, now: float) -> None:
+        """Take the saved table in; join without it where the store is not there yet, and ask for it again."""
         if not self.running:
+            return
+        if saved is None:
+            self._after(_LOAD_AGAIN, now, self._load)
+            self._join(now)
             return
         self._loaded = True
         entries = snapshot.load(

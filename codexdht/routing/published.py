@@ -130,11 +130,11 @@ class Published:
         self._walk_if_idle(now)
         return self._query(keys, record, kept)
 
-    def withdraw(self, keys: list[bytes], on_value: OnValue, deadline: float) -> None:
+    def withdraw(self, keys: list[bytes], on_value: OnValue, on_refusal: OnRefusal, deadline: float) -> None:
         """Forget keys."""
         for key in keys:
             self._active.pop(key, None)
-        self._remembered.drop(keys, on_value, deadline)
+        self._remembered.drop(keys, on_value, on_refusal, deadline)
 
     def flush(self, now: float) -> None:
         """Have the store write down when keys were published."""

@@ -74,10 +74,10 @@ class Remembered:
         deadline = now + STORE_TIMEOUT
         self._store.ask(PutProvided, rows, kept, on_value=on_kept, on_refusal=on_refusal, deadline=deadline)
 
-    def drop(self, keys: list[bytes], on_value: OnValue, deadline: float) -> None:
+    def drop(self, keys: list[bytes], on_value: OnValue, on_refusal: OnRefusal, deadline: float) -> None:
         """Forget keys."""
         self._outdate(keys)
-        self._store.ask(DropProvided, keys, on_value=on_value, deadline=deadline)
+        self._store.ask(DropProvided, keys, on_value=on_value, on_refusal=on_refusal, deadline=deadline)
 
     def published(self, key: bytes, unix: float, kept: bytes, now: float) -> None:
         """Write down soon that a key was published at a Unix time."""

@@ -166,10 +166,12 @@ class UserRequests:
     def withdraw(self, request: Withdraw, _now: float) -> None:
         """Publish keys no longer."""
 
-        def on_value(_value: Any, _at: float) -> None:
-            self._done(request, None)
-
-        self._published.withdraw(request.keys, on_value, self._times(request)[0])
+        self._published.withdraw(
+            request.keys,
+            on_value=lambda _, __: self._done(request, None),
+            on_refusal=lambda code, text, _: self._fail(request, code, text),
+            deadline=self._times(request)[0],
+        )
 
     def ping(self, request: PingNode, now: float) -> None:
         """Ping a node."""

@@ -27,6 +27,7 @@ from codexdht.messages.internal import (
     CallSent,
     ClockSet,
     Done,
+    Failed,
     LocalRecords,
     Message,
     PeerReply,
@@ -200,7 +201,11 @@ class Swarm:
 
     def _store(self, peer: Peer, message: Any) -> None:
         value = peer.stored.get(type(message).__name__)
-        self.tell(peer, Done(message.request, value(message) if callable(value) else value))
+        if callable(value):
+            value = value(message)
+        failed = isinstance(value, Failed)
+        answer = Failed(message.request, value.code, value.text) if failed else Done(message.request, value)
+        self.tell(peer, answer)
 
     def _call(self, peer: Peer, call: Call) -> None:
         peer.calls.append(call)

@@ -12,7 +12,9 @@ from codexdht.messages.internal import (
     CallAnswer,
     Close,
     Done,
+    Failed,
     Life,
+    LoadTable,
     LocalRecords,
     Lookup,
     NodeLife,
@@ -124,6 +126,26 @@ def test_a_table_that_was_never_loaded_takes_the_place_of_no_saved_one(swarm: An
         me.machine.stop(swarm.now)
         assert not any(isinstance(m, SaveTable) for _, m in me.said)
         assert not any(isinstance(m, SaveTable) for _, ms in me.machine.outbox.take() for m in ms)
+
+
+def test_a_table_that_the_store_could_not_give_yet_is_asked_for_again(swarm: Any) -> None:
+    """A store that checks its file after a crash answers late: the node joins without the table, does not save its own
+    over it, and takes it in when it comes."""
+    peers = swarm.grow(25)
+    saved = snapshot.dump(peers[10].machine.table, 0.0)
+    me = swarm.add([peers[0].record], stored={"LoadTable": Failed(0, "busy", "not yet")})
+    swarm.run(30)
+    assert len(me.machine.table) > 0
+    me.machine._maintenance.save(swarm.now)
+    assert not any(isinstance(m, SaveTable) for _, m in me.said)
+    me.stored["LoadTable"] = saved
+    swarm.run(20)
+    asked = sum(isinstance(m, LoadTable) for _, m in me.said)
+    swarm.run(60)
+    assert sum(isinstance(m, LoadTable) for _, m in me.said) == asked >= 4
+    me.machine._maintenance.save(swarm.now)
+    swarm.tell(me)
+    assert any(isinstance(m, SaveTable) for _, m in me.said)
 
 
 def test_a_random_lookup_runs_every_five_minutes(swarm: Any) -> None:

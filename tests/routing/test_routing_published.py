@@ -380,3 +380,11 @@ def test_the_period_leaves_time_before_others_forget() -> None:
     assert msgspec.convert({"republish_every": 15 * 3600.0}, RoutingSettings).republish_every == 54000
     with pytest.raises(msgspec.ValidationError, match="republish_every"):
         msgspec.convert({"republish_every": 16 * 3600.0}, RoutingSettings)
+
+
+def test_a_withdrawal_that_is_not_on_disk_is_not_said_to_be(swarm: Any) -> None:
+    """The key would be published again: its user is told why."""
+    me = swarm.add(stored={"DropProvided": Failed(0, "storage_full", "no room")})
+    swarm.tell(me, Withdraw(API, 2, swarm.now + 5, [KEY]))
+    swarm.run(1)
+    assert me.reply(2) == Failed(2, "storage_full", "no room")
