@@ -24,6 +24,7 @@ from typing import IO, Any, Final
 
 from supervisor import events, loggers
 from supervisor.medusa import asyncore_25 as loop
+from supervisor.states import ProcessStates
 
 _MOST_RESTARTS: Final = 16
 _RESTART_SECONDS: Final = 10.0
@@ -34,10 +35,11 @@ class Waker:
 
     Invariant: the pipe's write end is the process's wake-up descriptor (`signal.set_wakeup_fd`), its read end is in the
     map. After a child has died there are two turns, as supervisord starts it again in the turn after it was reaped;
-    of processes that die again and again, sixteen in ten seconds, then it goes at its own pace.
+    of processes that die again and again, sixteen in ten seconds, then `is_spent`, and it goes at its own pace.
     """
 
     def __init__(self) -> None:
+        self.is_spent = False
         self._restarts: deque[float] = deque([-_RESTART_SECONDS] * _MOST_RESTARTS, _MOST_RESTARTS)
         self._open()
 
@@ -61,8 +63,9 @@ class Waker:
     def readable(self) -> bool:
         """Asked before every wait. A supervisord that starts or reloads (SIGHUP) has forgotten who listens to its
         events; one that reloads has closed all descriptors, too: make new ones."""
-        if _LISTENER not in events.callbacks:
-            events.subscribe(*_LISTENER)
+        for listener in _LISTENERS:
+            if listener not in events.callbacks:
+                events.subscribe(*listener)
         is_open = self._is_open()
         if not is_open:
             del loop.socket_map[self._reader]
@@ -84,7 +87,8 @@ class Waker:
         if signal.SIGCHLD not in os.read(self._reader, 4096):
             return
         now = time.monotonic()
-        if now - self._restarts[0] >= _RESTART_SECONDS:
+        self.is_spent = now - self._restarts[0] < _RESTART_SECONDS
+        if not self.is_spent:
             self._restarts.append(now)
             self._wake()
 
@@ -128,8 +132,19 @@ def _tell(event: Any) -> None:
     )
 
 
+def _hold_back(event: Any) -> None:
+    """Have a process that was not expected to end wait a second, when too many have: whatever it wrote would otherwise
+    wake supervisord's loop, which starts it again in every turn."""
+    if waker.is_spent and not event.expected:
+        event.process.spawnerr += "; starting it again and again, once a second"
+        event.process.change_state(ProcessStates.BACKOFF)
+
+
 _STDERR: Final = ErrorStream(2)
-_LISTENER: Final = (events.ProcessStateBackoffEvent, _tell)
+_LISTENERS: Final = (
+    (events.ProcessStateBackoffEvent, _tell),
+    (events.ProcessStateExitedEvent, _hold_back),
+)
 
 loggers.open = _open
 waker: Final = Waker()

@@ -197,6 +197,25 @@ def test_supervisord_does_not_restart_on_a_configuration_error(folder: Path) -> 
         supervisor.terminate()
 
 
+@pytest.mark.parametrize("python", ["none", "."])
+def test_supervisord_does_not_restart_what_cannot_be_run(folder: Path, python: str) -> None:
+    """A Python that is not there, or is no program, is named by each actor once, with the way out, and that is all."""
+    environ = environment(folder, CODEXDHT_PYTHON=str(folder / python))
+    command = supervisor_command(node_environment(None, environment(folder))[1])
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE) as supervisor:
+        seen = [supervisor.stderr.readline().decode() for _ in range(4)]
+        assert all(str(folder / python) in line for line in seen)
+        assert python == "." or all("set CODEXDHT_PYTHON" in line for line in seen)
+        _, alive = psutil.wait_procs(psutil.Process(supervisor.pid).children(), timeout=5)
+        os.set_blocking(supervisor.stderr.fileno(), False)
+        supervisor.stderr.read()
+        with pytest.raises(subprocess.TimeoutExpired):
+            supervisor.wait(1.2)  # a turn of supervisord, in which it would have started them again
+        assert alive == []
+        assert supervisor.stderr.read() in (b"", None)
+        supervisor.terminate()
+
+
 def test_supervisord_writes_to_a_socket(folder: Path) -> None:
     """Standard error may be one, as under systemd: the actors start, and what they say is there."""
     environ = environment(folder, CODEXDHT_LOG__LEVEL="loud", CODEXDHT_PYTHON=sys.executable)

@@ -14,6 +14,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from supervisor import events, loggers
 from supervisor.medusa.asyncore_25 import socket_map
+from supervisor.process import Subprocess
+from supervisor.states import ProcessStates
 
 
 @pytest.fixture
@@ -72,6 +74,26 @@ def test_restarts_without_end_are_slowed_down(module: ModuleType) -> None:
         child_ends()
         seen.append(turns())
     assert seen == [2] * 16 + [1] * 2
+
+
+def test_what_ends_without_end_waits(module: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+    """From then on a process that was not expected to end is held back by supervisord's own back-off, though its output
+    wakes the loop, and that is said; one that was expected to end is not touched."""
+    process = Subprocess(SimpleNamespace(name="wire-0"))
+    process.group = None
+    process.spawnerr = "Bad exit code 1"
+    states = []
+    for expected in [False] * 17 + [True]:
+        child_ends()
+        turns()
+        process.state = ProcessStates.RUNNING
+        process.change_state(ProcessStates.EXITED, expected=expected)
+        states.append(process.state)
+    assert states == [ProcessStates.EXITED] * 16 + [ProcessStates.BACKOFF, ProcessStates.EXITED]
+    assert process.delay > process.backoff == 1
+    assert capfd.readouterr().err.startswith(
+        "supervisord: cannot start wire-0: Bad exit code 1; starting it again"
+    )
 
 
 def test_a_reload_makes_a_new_pipe(module: ModuleType) -> None:
