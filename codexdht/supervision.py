@@ -9,6 +9,8 @@ For each process it opens /dev/stderr anew. Linux opens no socket by name, as wh
 at a pipe that nobody reads; so supervisord gets a stream to the descriptor that it has anyway, and on that it is
 said why a process cannot be started.
 
+The actors run under the Python that supervisord runs under, unless CODEXDHT_PYTHON names another one.
+
 supervisord imports this module when it reads `[rpcinterface:prompt]` in its configuration, and that is all there is
 to do. The factory named there it would call if it served XML-RPC, which the supervisord of a node does not.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -146,5 +149,6 @@ _LISTENERS: Final = (
     (events.ProcessStateExitedEvent, _hold_back),
 )
 
+os.environ.setdefault("CODEXDHT_PYTHON", sys.executable)
 loggers.open = _open
 waker: Final = Waker()

@@ -216,6 +216,17 @@ def test_supervisord_does_not_restart_what_cannot_be_run(folder: Path, python: s
         supervisor.terminate()
 
 
+def test_the_file_runs_wherever_it_is_copied(folder: Path) -> None:
+    """As in an installed package, with no .venv beside it: actors run under supervisord's Python."""
+    shutil.copy(shipped_file("supervisord.conf"), folder)
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder / "supervisord.conf")]
+    environ = environment(folder, CODEXDHT_LOG__LEVEL="loud")
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE) as supervisor:
+        seen = [supervisor.stderr.readline() for _ in range(4)]
+        supervisor.terminate()
+    assert all(b"log.level: found 'loud'" in line for line in seen)
+
+
 def test_supervisord_writes_to_a_socket(folder: Path) -> None:
     """Standard error may be one, as under systemd: the actors start, and what they say is there."""
     environ = environment(folder, CODEXDHT_LOG__LEVEL="loud", CODEXDHT_PYTHON=sys.executable)

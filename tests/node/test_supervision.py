@@ -23,6 +23,7 @@ def module() -> Iterator[ModuleType]:
     """`codexdht.supervision`, imported as supervisord does it; its effects on this process end with the test."""
     old = signal.set_wakeup_fd(-1, warn_on_full_buffer=False)
     handler = signal.signal(signal.SIGCHLD, lambda *_: None)
+    environ = dict(os.environ)
     sys.modules.pop("codexdht.supervision", None)
     module = importlib.import_module("codexdht.supervision")
     yield module
@@ -30,6 +31,8 @@ def module() -> Iterator[ModuleType]:
     os.close(module.waker._writer)
     signal.signal(signal.SIGCHLD, handler)
     signal.set_wakeup_fd(old)
+    os.environ.clear()
+    os.environ.update(environ)
     socket_map.clear()
     events.clear()
     del loggers.open
