@@ -185,6 +185,8 @@ class Presence(ABC):
     def socket_bound(self, endpoints: list[Endpoint], now: float) -> None:
         """The sockets are bound to these endpoints, ports as the system gave them."""
         self._bound = endpoints
+        for host, port in endpoints:
+            self.outbox.log("info", "listening", host=host, port=port)
         if self.life in (Life.UNKNOWN, Life.CLOSED):
             self.life = Life.OPEN
         if self._configure(now):

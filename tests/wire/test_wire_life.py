@@ -431,3 +431,14 @@ def test_what_is_set_after_a_full_disk_stays() -> None:
     ]
     wire.tick(100.0)
     assert (texts(record_of(wire)), wire.deadline()) == (["/ip4/9.9.9.9/udp/99"], None)
+
+
+def test_where_the_sockets_are_is_logged() -> None:
+    """One line a socket, with the port that the system gave."""
+    wire = booted()
+    wire.socket_bound([("0.0.0.0", 4711), ("::", 4712)], 0.0)
+    lines = [(line.level, line.event, line.fields) for line in wire.outbox.events]
+    assert lines == [
+        ("info", "listening", {"host": "0.0.0.0", "port": 4711}),
+        ("info", "listening", {"host": "::", "port": 4712}),
+    ]
