@@ -14,10 +14,10 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.load import measure_load
-from benchmarks.peers import measure_peers, write_peers
+from benchmarks.peers import measure_peers, peers_failed, write_peers
 from benchmarks.processes import machine
 from benchmarks.rows import ROWS
-from benchmarks.whole import measure_whole, write_whole
+from benchmarks.whole import measure_whole, whole_failed, write_whole
 
 
 def say(text: str) -> None:
@@ -31,12 +31,16 @@ _MANY_PEERS = ("ping_300_peers", "handshake")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what is asked for. Returns 1 when a row of the load table could not run or lost requests."""
+    """Run what is asked for. Returns 1 when a row could not run, lost requests or did not find a key."""
     choices = (*_GROUPS, *ROWS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=", ".join(choices))
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each row; their median is reported")
-    parser.add_argument("--wires", type=int, default=1, help="wire processes of the node (wire.processes)")
+    parser.add_argument(
+        "--rounds", type=_at_least_one, default=5, help="rounds of each row; their median is reported"
+    )
+    parser.add_argument(
+        "--wires", type=_at_least_one, default=1, help="wire processes of the node (wire.processes)"
+    )
     chosen = parser.parse_args(arguments)
     if unknown := [row for row in chosen.rows if row not in choices]:
         parser.error(f"unknown row {unknown[0]!r}; rows are {', '.join(choices)}")
@@ -46,10 +50,16 @@ def main(arguments: Sequence[str]) -> int:
     if "wires" in chosen.rows:
         failed |= run_wires(chosen.rounds)
     if "whole" in chosen.rows:
-        say(write_whole(measure_whole(say) | {"machine": machine()}))
+        failed |= run_whole()
     if "peers" in chosen.rows:
-        say(write_peers(measure_peers(say) | {"machine": machine()}))
+        failed |= run_peers()
     return failed
+
+
+def _at_least_one(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
 
 
 def run_load(names: list[str], rounds: int, wires: int, complete: bool) -> int:
@@ -72,6 +82,20 @@ def run_wires(rounds: int) -> int:
     report.write_json("wires", {str(wires): result for wires, (result, _) in results.items()})
     report.write_markdown("wires", text)
     return int(any(_failed(result) for result, _ in results.values()))
+
+
+def run_whole() -> int:
+    """Run the rows of the node as a whole, and keep the result."""
+    result = measure_whole(say) | {"machine": machine()}
+    say(write_whole(result))
+    return int(whole_failed(result))
+
+
+def run_peers() -> int:
+    """Run the comparison with other Python DHTs, and keep the result."""
+    result = measure_peers(say) | {"machine": machine()}
+    say(write_peers(result))
+    return int(peers_failed(result))
 
 
 def _load(names: Sequence[str], rounds: int, wires: int) -> tuple[dict[str, Any], str]:

@@ -20,6 +20,7 @@ from benchmarks.processes import CpuMeter, node_processes
 from benchmarks.responders import Responders
 from benchmarks.rounds import StealMeter, Taken, least_disturbed, run_rounds
 from benchmarks.rows import ROWS, RowError
+from codexdht.errors import CodexDhtError
 from codexdht.node import Node, new_protocol
 
 SETTINGS_NOTE: Final = "settings as shipped; the limits per source exempt loopback, so none had to be raised"
@@ -134,16 +135,20 @@ class LoadTable:
         self._node = node
         self._rounds = rounds
         self._say = say
-        self._generator = Generator(node)
-        self._pids = node_processes(node.supervisor_pid)
+        self._generator: Generator | None = None
+        self._pids: dict[str, int] = {}
 
     def measure(self, name: str) -> dict[str, Any]:
-        """Return a row of the table, or one with the reason in "error" when it could not run."""
+        """Return a row of the table, or one with the reason in "error" when it could not run. Then the next one gets a
+        new generator: nobody knows what the old one was doing."""
         try:
+            self._generator = self._generator or Generator(self._node)
+            self._pids = node_processes(self._node.supervisor_pid)
             self._round(name, ROWS[name].requests // 10)
             taken = run_rounds(lambda: self._round(name, ROWS[name].requests), self._rounds)
-        except RowError as error:
+        except (RowError, CodexDhtError, OSError) as error:
             self._say(f"{name}: could not run: {error}")
+            self._close()
             return {"name": name, "about": ROWS[name].about, "error": str(error)}
         row = _row(name, taken, least_disturbed(taken, self._rounds))
         self._say(f"{name}: {row['cpu_us']:.1f} us, {row['rate_per_s']:.0f} answered/s, {row['lost']} lost")
@@ -152,6 +157,7 @@ class LoadTable:
     def _round(self, name: str, requests: int) -> Cost:
         e = measure_e(rounds=1)
         before = self._stored() if ROWS[name].stores else 0
+        assert self._generator
         cost = self._generator.run(Order(name, requests), self._pids)
         if ROWS[name].stores:
             stored = self._stored() - before
@@ -163,13 +169,18 @@ class LoadTable:
     def _stored(self) -> int:
         return int(self._node.client.stats().actors["store"].gauges["records"])
 
+    def _close(self) -> None:
+        if self._generator:
+            self._generator.close()
+        self._generator = None
+
     def __enter__(self) -> LoadTable:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._generator.close()
+        self._close()
 
 
 def _row(name: str, run: list[Taken[Cost]], counted: list[Taken[Cost]]) -> dict[str, Any]:

@@ -146,6 +146,11 @@ def _summary(row: dict[str, Any]) -> str:
     return ", ".join([*times, f"{row['not found']} not found"])
 
 
+def peers_failed(result: dict[str, Any]) -> bool:
+    """Tell whether a row could not run or did not find a key."""
+    return any("error" in row or row["not found"] for row in result["rows"].values())
+
+
 def write_peers(result: dict[str, Any]) -> str:
     """Write peers.json and peers.md; return the text of the latter."""
     lines = [[name, _summary(row)] for name, row in result["rows"].items()]

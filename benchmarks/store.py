@@ -148,8 +148,9 @@ def announcements(
 
 
 def fill(store: Store, peers: list[tuple[bytes, bytes]], first: int, count: int) -> dict[str, float]:
-    """Announce records until there are so many more; return what one cost."""
+    """Announce records until there are so many more; return what one cost. None of them may be refused."""
     store.reset()
+    added = store.machine.counters["providers_added"]
     started = time.perf_counter()
     spent = 0.0
     for turn in announcements(peers, first, count, store.now):
@@ -161,6 +162,8 @@ def fill(store: Store, peers: list[tuple[bytes, bytes]], first: int, count: int)
             sys.stderr.write(f"\r{store.machine.counters['providers_added']:>9,} records")
     store.now += 1
     store.turn([])
+    added = store.machine.counters["providers_added"] - added
+    assert added == count, f"{count - added} of {count} announcements were refused"
     return {
         "cpu_us": store.cpu / count * 1e6,
         "rate_per_s": count / spent,

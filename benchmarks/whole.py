@@ -8,13 +8,13 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from benchmarks.generator import quantile
 from benchmarks.load import Say, endpoint_of_text, running_node
@@ -22,10 +22,11 @@ from benchmarks.peer import Peer, Target
 from benchmarks.processes import memory, node_processes
 from benchmarks.report import table, write_json, write_markdown
 from benchmarks.rounds import Taken, least_disturbed, left_out, run_rounds
+from benchmarks.rows import RowError
 from benchmarks.sockets import connected
 from codexdht.client import AsyncClient
 from codexdht.entropy import SystemEntropy
-from codexdht.errors import ApiError
+from codexdht.errors import ApiError, CodexDhtError
 from codexdht.node import Node, new_protocol
 from codexdht.records import decode_record
 
@@ -44,6 +45,7 @@ _PAUSE: Final = 0.05
 _PEER_SECONDS: Final = 0.4
 _STARTS: Final = 5
 _IDLE_SECONDS: Final = 5.0
+_RESTART_SECONDS: Final = 30.0
 _MB: Final = 1e6
 
 
@@ -105,20 +107,38 @@ def _mixed_round(node: Node) -> dict[str, dict[str, float]]:
     for (_, theirs), work in (slow, fast):
         processes.append(context.Process(target=work, args=(theirs, node.client.endpoint), daemon=True))
         processes[-1].start()
-    found = [_latencies(pipe[0].recv()) for pipe, _ in (slow, fast)]
+        theirs.close()
+    found = [_received(pipe[0]) for pipe, _ in (slow, fast)]
     for process in processes:
         process.join()
-    return {"slow lookups": found[0], "fast calls": found[1]}
+    return {"slow lookups": _latencies(found[0]), "fast calls": _latencies(found[1])}
+
+
+def _received(pipe: Connection) -> list[float]:
+    """Return what a load process measured. Raises RowError with its reason when it failed."""
+    try:
+        found = pipe.recv()
+    except EOFError:
+        raise RowError("a load process has died") from None
+    if isinstance(found, str):
+        raise RowError(found)
+    return cast("list[float]", found)
 
 
 def _fast_clients(result: Connection, endpoint: str) -> None:
-    result.send(asyncio.run(_many(_FAST, endpoint, lambda client: client.get_providers_local(KEY), _PAUSE)))
+    _send(result, _many(_FAST, endpoint, lambda client: client.get_providers_local(KEY), _PAUSE))
 
 
 def _slow_clients(result: Connection, endpoint: str) -> None:
-    result.send(
-        asyncio.run(_many(_SLOW, endpoint, lambda client: client.lookup(os.urandom(32), timeout=5.0), 0.0))
-    )
+    _send(result, _many(_SLOW, endpoint, lambda client: client.lookup(os.urandom(32), timeout=5.0), 0.0))
+
+
+def _send(result: Connection, measuring: Coroutine[Any, Any, list[float]]) -> None:
+    """Send what was measured, or the text of what went wrong."""
+    try:
+        result.send(asyncio.run(measuring))
+    except (CodexDhtError, OSError) as error:
+        result.send(f"{type(error).__name__}: {error}")
 
 
 async def _many(count: int, endpoint: str, call: Callable[[AsyncClient], Any], pause: float) -> list[float]:
@@ -181,15 +201,15 @@ def _session(target: Target) -> None:
 def _restart(node: Node, actor: str, serve: Callable[[], object]) -> float:
     os.kill(node_processes(node.supervisor_pid)[actor], signal.SIGKILL)
     started = time.perf_counter()
-    while time.perf_counter() - started < 30.0:
+    while time.perf_counter() - started < _RESTART_SECONDS:
         try:
             serve()
         except (ApiError, OSError):
             continue
-        break
-    taken = time.perf_counter() - started
-    time.sleep(2.0)
-    return taken
+        taken = time.perf_counter() - started
+        time.sleep(2.0)
+        return taken
+    raise RowError(f"{actor} did not come back within {_RESTART_SECONDS:.0f} s")
 
 
 def measure_whole(say: Say) -> dict[str, Any]:
@@ -205,10 +225,15 @@ def measure_whole(say: Say) -> dict[str, Any]:
         ):
             try:
                 result[name] = row()
-            except (ApiError, OSError) as error:
+            except (RowError, CodexDhtError, OSError) as error:
                 result[name] = {"error": f"{type(error).__name__}: {error}"}
             say(f"{name}: {result[name]}")
     return result
+
+
+def whole_failed(result: dict[str, Any]) -> bool:
+    """Tell whether a row could not run."""
+    return any("error" in row for row in result.values() if isinstance(row, dict))
 
 
 def write_whole(result: dict[str, Any]) -> str:
