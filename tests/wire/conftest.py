@@ -91,6 +91,7 @@ class Net:
         machine.boot(self.now)
         machine.handle(Open(Actor.API, 1, self.now + 1), self.now)
         machine.socket_bound([address], self.now)
+        machine.outbox.events.clear()
         node = self.nodes[address] = WireNode(machine, key, address)
         node.take(object)
         return node
