@@ -1,4 +1,5 @@
-"""A process of light peers: they answer PING and FIND_NODE, so a node has somebody in its routing table."""
+"""A process of light peers that know each other: they answer PING and FIND_NODE_FAST, so a node has somebody in its
+routing table, and its lookups find what they would in a small network."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from types import TracebackType
 
 from codexdht.entropy import SystemEntropy
 from codexdht.identity import PrivateKey
-from codexdht.messages.discv5 import Kind, encode_records
+from codexdht.messages.discv5 import Kind, decode_find_node_fast, encode_records
 from codexdht.messages.internal import Actor, ClockSet, LocalRecords, Open, PeerReply, PeerRequest
 from codexdht.records import Endpoint, record_to_uri
 from codexdht.wire.local import LocalState
@@ -20,6 +21,7 @@ from codexdht.wire.machine import WireMachine
 from codexdht.wire.settings import WireSettings
 
 _LISTEN = "/ip4/127.0.0.1/udp/0"
+_ANSWER = 6
 
 
 class _Later:
@@ -47,10 +49,12 @@ class _Later:
 
 
 class _Responder:
-    """A wire machine with a socket; a request for nodes gets an empty answer, one for providers too."""
+    """A wire machine with a socket, and the records of all by node id, as numbers. A request for providers gets an empty
+    answer."""
 
-    def __init__(self, later: _Later) -> None:
+    def __init__(self, later: _Later, others: dict[int, bytes]) -> None:
         self._later = later
+        self._others = others
         entropy = SystemEntropy()
         settings = WireSettings(listen=[_LISTEN])
         self.machine = WireMachine(PrivateKey.generate(entropy), LocalState(), settings, entropy)
@@ -76,7 +80,7 @@ class _Responder:
         for _, messages in self.machine.outbox.take():
             for message in messages:
                 if isinstance(message, PeerRequest):
-                    self.machine.handle(_nothing(message), now)
+                    self.machine.handle(self._reply(message), now)
                 elif isinstance(message, LocalRecords):
                     self.record = message.record
         for data, address in self.machine.datagrams:
@@ -84,17 +88,24 @@ class _Responder:
         self.machine.datagrams.clear()
         self.machine.outbox.take()
 
+    def _reply(self, request: PeerRequest) -> PeerReply:
+        kind = Kind.PROVIDERS if request.kind == Kind.GET_PROVIDERS else Kind.NODES
+        named = self._nearest(request.body) if request.kind == Kind.FIND_NODE_FAST else []
+        body = encode_records(1, named)
+        return PeerReply(request.node_id, request.host, request.port, request.request_id, kind, [body])
 
-def _nothing(request: PeerRequest) -> PeerReply:
-    kind = Kind.PROVIDERS if request.kind == Kind.GET_PROVIDERS else Kind.NODES
-    return PeerReply(
-        request.node_id, request.host, request.port, request.request_id, kind, [encode_records(1, [])]
-    )
+    def _nearest(self, body: bytes) -> list[bytes]:
+        target = int.from_bytes(decode_find_node_fast(body), "big")
+        own = int.from_bytes(self.machine.node_id, "big")
+        nearest = sorted((number for number in self._others if number != own), key=lambda n: n ^ target)
+        return [self._others[number] for number in nearest[:_ANSWER]]
 
 
 def _serve(pipe: Connection, count: int) -> None:
     later = _Later()
-    responders = [_Responder(later) for _ in range(count)]
+    known: dict[int, bytes] = {}
+    responders = [_Responder(later, known) for _ in range(count)]
+    known |= {int.from_bytes(made.machine.node_id, "big"): made.record for made in responders}
     pipe.send([record_to_uri(responder.record) for responder in responders])
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ, None)

@@ -108,10 +108,9 @@ class RoutingMachine:
             handler(message, now)
 
     def tick(self, now: float) -> None:
-        """Go on with the queries that were told something, and do what is due."""
-        self._calls.sweep(now)
-        self._runner.tick(now)
+        """Do what is due."""
         self._timers.run(now)
+        self._calls.sweep(now)
 
     def deadline(self) -> float | None:
         """Return when something is due next."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from codexdht.messages.discv5 import MAX_BODY, Kind, TalkRequest, encode_records, encode_talk_request
+from codexdht.messages.discv5 import MAX_BODY, TalkRequest, encode_talk_request
 from codexdht.messages.internal import (
     Actor,
     AddressVoted,
-    CallAnswer,
     CallFailed,
     Close,
     Done,
@@ -297,27 +296,6 @@ def test_the_same_seed_gives_the_same_trace(make_swarm: Any) -> None:
         ]
 
     assert trace() == trace()
-
-
-def test_answers_of_one_turn_are_taken_in_before_anybody_is_asked(swarm: Any) -> None:
-    """Who tells of far nodes and who tells of near ones answer together: the near ones are asked, the far ones not."""
-    key = int.from_bytes(KEY, "big")
-    records = sorted((swarm.signer.record() for _ in range(8)), key=lambda r: r.number ^ key)
-    near, tellers, far = records[:3], records[3:5], records[5:]
-    swarm.script = lambda peer, call: []
-    me = swarm.add(list(tellers))
-    swarm.tell(me, Lookup(API, 1, swarm.now + 1, KEY))
-    begun = len(me.calls)
-    calls = {call.node_id: call.call for call in me.calls if call.kind == Kind.FIND_NODE_FAST}
-    answers = [
-        CallAnswer(
-            calls[teller.node_id], Kind.NODES, encode_records(1, [r.encoded for r in told]), 0.05, False
-        )
-        for teller, told in zip(tellers, (far, near), strict=True)
-    ]
-    swarm.tell(me, *answers)
-    asked = {call.node_id for call in me.calls[begun:] if call.kind == Kind.FIND_NODE_FAST}
-    assert asked == {record.node_id for record in near}
 
 
 def test_a_request_that_is_answered_leaves_nothing_behind(swarm: Any) -> None:

@@ -64,16 +64,11 @@ class _Context:
 
 
 class QueryRunner:
-    """The queries at work, `max_queries` of users at most; it listens to their calls.
-
-    `_heard` holds the runs whose query was told something since the last `tick`. They are asked what to do next once a
-    turn, not once a packet: an answer has up to five packets, and a busy node takes several answers a turn.
-    """
+    """The queries at work, `max_queries` of users at most; it listens to their calls."""
 
     __slots__ = (
         "_calls",
         "_contacts",
-        "_heard",
         "_local",
         "_pinger",
         "_runs",
@@ -90,7 +85,6 @@ class QueryRunner:
         self._timers = core.timers
         self._settings = core.settings
         self._runs: dict[int, _Run] = {}
-        self._heard: dict[int, _Run] = {}
         self.last_lookup: float | None = None
 
     def __len__(self) -> int:
@@ -153,13 +147,6 @@ class QueryRunner:
             run.ends.append(self._timers.at(limit, lambda at: self._stop(run, at)))
         self._pump(run, now)
 
-    def tick(self, now: float) -> None:
-        """Go on with the queries that have been told something."""
-        while self._heard:
-            heard, self._heard = self._heard, {}
-            for run in heard.values():
-                self._pump(run, now)
-
     def stop_all(self, now: float) -> None:
         """End every query with what it has."""
         for run in list(self._runs.values()):
@@ -183,13 +170,13 @@ class QueryRunner:
             query.on_records(context.ask, self._records(context, body, now), now)
         if last:
             query.on_answer(context.ask, now)
-        self._heard[id(context.run)] = context.run
+        self._pump(context.run, now)
 
     def call_failed(self, call: PendingCall, _reason: str, now: float) -> None:
         """Tell a query that no answer will come."""
         context: _Context = call.context
         context.run.query.on_timeout(context.ask, now)
-        self._heard[id(context.run)] = context.run
+        self._pump(context.run, now)
 
     # Inside -------------------------------------------------------------------------------------------------------
 
@@ -245,7 +232,7 @@ class QueryRunner:
             nodes = context.check.take(body, contacts.records, contacts.counters)
             contacts.learn(nodes, now)
             return nodes
-        if context.run.stopped or context.run.query.done:
+        if context.run.stopped:
             return []
         if len(body) > context.left:
             contacts.counters["providers_too_many"] += len(body) - context.left
