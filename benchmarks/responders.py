@@ -49,7 +49,7 @@ class _Later:
 
 
 class _Responder:
-    """A wire machine with a socket, and the records of all by node id, as numbers. A request for providers gets an empty
+    """A wire machine with a socket, and the records of all by node id, as numbers. Requests for providers get an empty
     answer."""
 
     def __init__(self, later: _Later, others: dict[int, bytes]) -> None:
