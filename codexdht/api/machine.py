@@ -50,7 +50,7 @@ from codexdht.messages.internal import (
     NodeLife,
     process_name,
 )
-from codexdht.messages.machine import Outbox
+from codexdht.messages.machine import Outbox, earlier
 
 _MARGIN_SHARE: Final = 0.25
 _STOP_SECONDS: Final = 2.0
@@ -316,8 +316,7 @@ class ApiMachine:
 
     def deadline(self) -> float | None:
         """Return when `tick` is next needed, or None."""
-        times = (self._pending.deadline(), self._life.deadline())
-        return min((time for time in times if time is not None), default=None)
+        return earlier(self._pending.deadline(), self._life.deadline())
 
     def stop(self, now: float) -> None:
         """Take no further requests; those that wait have 2 s left."""

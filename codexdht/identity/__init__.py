@@ -1,5 +1,6 @@
 """Keys, peer ids, node ids, CIDs and the distance between ids (wire.md section 1)."""
 
+from codexdht.identity.curve import PUBLIC_KEY_SIZE
 from codexdht.identity.distance import (
     MAX_DISTANCE,
     distance,
@@ -31,6 +32,7 @@ from codexdht.identity.keys import (
 __all__ = [
     "MAX_DISTANCE",
     "NODE_ID_SIZE",
+    "PUBLIC_KEY_SIZE",
     "NodeId",
     "PrivateKey",
     "decode_public_key",

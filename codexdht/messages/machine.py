@@ -62,6 +62,13 @@ class Outbox:
         return sorted(taken.items()) if len(taken) > 1 else list(taken.items())
 
 
+def earlier(one: float | None, other: float | None) -> float | None:
+    """Return the earlier of two times, where None is never."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
+
+
 class Machine(Protocol):
     """What a shell needs of a machine."""
 

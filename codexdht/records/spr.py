@@ -13,7 +13,7 @@ import re
 from typing import Final
 
 from codexdht.errors import DecodeError, InvalidRecord
-from codexdht.identity import PrivateKey, node_id_of_public_key, peer_id_text, verify
+from codexdht.identity import PUBLIC_KEY_SIZE, PrivateKey, node_id_of_public_key, peer_id_text, verify
 from codexdht.identity.encoding import uvarint
 from codexdht.records.envelope import PAYLOAD_TYPE, encode_envelope, encode_payload, read_envelope
 from codexdht.records.multiaddress import (
@@ -35,7 +35,6 @@ _MAX_ADDRESSES: Final = 64
 """Addresses of a record that are looked at: many short ones take more time and memory than all the rest of it."""
 
 
-_KEY_SIZE: Final = 33
 _LARGEST_SEQ: Final = 2**64 - 1
 _LONGEST_SIGNATURE: Final = 72
 
@@ -120,7 +119,7 @@ def sign_record(key: PrivateKey, seq: int, addresses: list[bytes] | tuple[bytes,
 
 def largest_record(addresses: list[bytes]) -> int:
     """Return how many bytes a record of these binary multiaddresses has at most, whatever its key and seq."""
-    key = bytes(_KEY_SIZE)
+    key = bytes(PUBLIC_KEY_SIZE)
     return len(encode_envelope(key, encode_payload(key, _LARGEST_SEQ, addresses), bytes(_LONGEST_SIGNATURE)))
 
 

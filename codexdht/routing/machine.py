@@ -35,7 +35,7 @@ from codexdht.messages.internal import (
     Talk,
     Withdraw,
 )
-from codexdht.messages.machine import Outbox
+from codexdht.messages.machine import Outbox, earlier
 from codexdht.records import RecordCache, SignedPeerRecord
 from codexdht.routing.calls import Calls
 from codexdht.routing.contacts import Contacts
@@ -114,10 +114,7 @@ class RoutingMachine:
 
     def deadline(self) -> float | None:
         """Return when something is due next."""
-        timer, sweep = self._timers.next(), self._calls.deadline()
-        if timer is None or sweep is None:
-            return sweep if timer is None else timer
-        return min(timer, sweep)
+        return earlier(self._timers.next(), self._calls.deadline())
 
     def stop(self, now: float) -> None:
         """Save what must not be lost."""

@@ -14,7 +14,7 @@ from codexdht.messages.discv5 import (
     records_total,
 )
 from codexdht.messages.internal import Actor, Call, CallAnswer, CallFailed, CallSent
-from codexdht.messages.machine import Outbox
+from codexdht.messages.machine import Outbox, earlier
 from codexdht.records import Endpoint
 from codexdht.wire.calls import Calls, PendingCall
 from codexdht.wire.handshake import Initiator
@@ -226,11 +226,8 @@ class Caller:
 
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, or None."""
-        calls = self.calls.deadline()
-        if not self._waiting:
-            return calls
-        wait = next(iter(self._waiting.values()))[0]
-        return wait if calls is None else min(wait, calls)
+        wait, _ = next(iter(self._waiting.values()), (None, []))
+        return earlier(wait, self.calls.deadline())
 
     def close(self) -> None:
         """The socket is closing: fail everything."""

@@ -37,6 +37,7 @@ from codexdht.messages.internal import (
     PeerSeen,
     Stats,
 )
+from codexdht.messages.machine import earlier
 from codexdht.records import Endpoint, RecordCache
 from codexdht.wire.caller import Caller
 from codexdht.wire.challenges import Challenges
@@ -282,10 +283,7 @@ class WireMachine(Presence):
 
     def deadline(self) -> float | None:
         """See Machine."""
-        ours, calls = super().deadline(), self._caller.deadline()
-        if ours is None or calls is None:
-            return calls if ours is None else ours
-        return min(ours, calls)
+        return earlier(super().deadline(), self._caller.deadline())
 
     def stop(self, now: float) -> None:  # noqa: ARG002
         """See Machine."""

@@ -9,6 +9,16 @@ from codexdht.messages.internal import CallAnswer
 Net = Any
 
 
+def forgotten(net: Net) -> tuple[Any, Any]:
+    """Return two nodes, of which the first has a session with the second, but not the other way round."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.run()
+    b.machine._sessions.drop((a.node_id, a.address))
+    a.take(CallAnswer)
+    return a, b
+
+
 def test_crossing_handshakes(net: Net) -> None:
     """Two nodes that call each other at once both get their answers, and go on without a third handshake."""
     a, b = net.node(1), net.node(2)
@@ -64,11 +74,7 @@ def test_a_peer_that_keeps_one_session_is_answered_in_ours(net: Net) -> None:
 
 def test_all_requests_to_a_peer_that_has_forgotten_us_are_answered(net: Net) -> None:
     """It asks who we are because of the first; the handshake brings the others along."""
-    a, b = net.node(1), net.node(2)
-    net.call(a, b)
-    net.run()
-    b.machine._sessions.drop((a.node_id, a.address))
-    a.take(CallAnswer)
+    a, b = forgotten(net)
     for _ in range(3):
         net.call(a, b)
     net.run()
@@ -78,11 +84,7 @@ def test_all_requests_to_a_peer_that_has_forgotten_us_are_answered(net: Net) -> 
 
 def test_a_challenge_that_a_handshake_has_overtaken(net: Net) -> None:
     """The request goes out again in the session that there is by now, and begins no other."""
-    a, b = net.node(1), net.node(2)
-    net.call(a, b)
-    net.run()
-    b.machine._sessions.drop((a.node_id, a.address))
-    a.take(CallAnswer)
+    a, b = forgotten(net)
     net.call(a, b)
     net.step()
     late = b.machine.datagrams[:]
