@@ -19,6 +19,7 @@ from codexdht.routing.queries.coverage import (
 )
 from codexdht.routing.queries.lookup import Lookup
 from codexdht.routing.queries.query import Ask, Shape
+from codexdht.routing.queries.surroundings import Surroundings
 
 ADDRESS = multiaddress_of_endpoint(("5.5.5.5", 9000))
 
@@ -68,6 +69,18 @@ def test_a_node_is_believed_about_its_home_only(known: list[int], data: st.DataO
     claimed = data.draw(spans)
     first, last = subtree(node, bits)
     assert is_credible(claimed, node, known) == (first <= claimed[0] and claimed[1] <= last)
+
+
+@given(nodes, points, st.integers(3, 257))
+def test_who_is_asked_about_a_gap_is_who_would_be_believed(
+    known: list[int], gap: int, scale_bits: int
+) -> None:
+    """Exactly those whose claim of that one id is credible, nearest to the target first."""
+    surroundings = Surroundings(0, 16, scale=1 << (scale_bits - 1))
+    for distance in known:
+        surroundings.add(record_of(distance))
+    informants = [candidate.distance for candidate in surroundings.informants(gap)]
+    assert informants == [node for node in known if is_credible((gap, gap + 1), node, known, scale_bits)]
 
 
 def test_a_node_is_asked_about_the_nearest_gap_around_it() -> None:

@@ -47,15 +47,16 @@ def is_credible(claimed: Span, claimant: int, known: list[int], most: int = _ID_
     if bits > most:
         return False
     first, last = subtree(claimant, bits)
-    return bisect_left(known, last) - bisect_left(known, first) <= _NEIGHBOURS
+    one_too_many = bisect_left(known, first) + _NEIGHBOURS
+    return one_too_many >= len(known) or known[one_too_many] >= last
 
 
 def home_bits(distance: int, known: list[int]) -> int:
     """Return the size, in bits, of the largest subtree around a node that has k nodes at most of those known: what it
-    may be asked about."""
+    may be asked about, and where those are that may be asked about it."""
     at = bisect_left(known, distance)
     around = known[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS + 1]
-    bits = sorted((distance ^ other).bit_length() for other in around)
+    bits = sorted([(distance ^ other).bit_length() for other in around])
     return bits[_NEIGHBOURS] - 1 if len(bits) > _NEIGHBOURS else _ID_BITS
 
 
@@ -80,8 +81,8 @@ def first_gap(claims: list[Span], span: Span, level: int = 1) -> int | None:
     """Return the first distance of a span that fewer than `level` claims cover, or None."""
     at, last = span
     while at < last:
-        ends = sorted((end for start, end in claims if start <= at < end), reverse=True)
+        ends = [end for start, end in claims if start <= at < end]
         if len(ends) < level:
             return at
-        at = ends[level - 1]
+        at = max(ends) if level == 1 else sorted(ends)[-level]
     return None

@@ -255,8 +255,8 @@ class Lookup:
             if len(asks) == left:
                 break
             is_near = candidate.distance < explored.near
-            point = self._point(candidate, explored)
-            if point is not None and (near if is_near else far) > 0:
+            point = self._point(candidate, explored) if (near if is_near else far) > 0 else None
+            if point is not None:
                 far, near = far - 1, near - 1
                 explored.expected.append(subtree(point, explored.bits))
                 asks.append(self._ask(candidate, point, now))

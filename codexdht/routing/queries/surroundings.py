@@ -86,8 +86,13 @@ class Surroundings:
 
     def reach(self) -> int:
         """Return the distance of the last of the closest nodes that have not failed; any, while there are too few."""
-        known = [c.distance for c in self._candidates if c.state is not State.FAILED]
-        return known[self._width - 1] if len(known) >= self._width else FARTHEST - 1
+        left = self._width
+        for candidate in self._candidates:
+            if candidate.state is not State.FAILED:
+                left -= 1
+                if not left:
+                    return candidate.distance
+        return FARTHEST - 1
 
     def claims(self, radius: int) -> list[Span]:
         """Return the credible claims of the nodes near the target."""
@@ -108,10 +113,9 @@ class Surroundings:
         return first_gap(self.claims(radius), (0, radius), level)
 
     def informants(self, gap: int) -> list[Candidate]:
-        """Return the nodes that should know what is in a gap, nearest to the target first."""
-        return [
-            c for c in self._candidates if is_credible((gap, gap + 1), c.distance, self.distances, self.home)
-        ]
+        """Return the nodes that would be believed about a gap, nearest to the target first."""
+        first, last = subtree(gap, self.home_bits(gap))
+        return self._candidates[bisect_left(self.distances, first) : bisect_left(self.distances, last)]
 
     def expected(self, asked: list[Candidate], bits: int) -> list[Span]:
         """Return what nodes will claim that are being asked."""
