@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from codexdht.records import SignedPeerRecord, multiaddress_of_endpoint
 from codexdht.routing.queries.lookup import Lookup as LookupQuery
 from codexdht.routing.queries.providers import FindProviders
 from codexdht.routing.queries.query import Ask, Shape
+from codexdht.routing.queries.runner import QueryRunner
 
 OWN = b"\xaa" * 32
 TARGET = bytes(32)
@@ -116,3 +118,26 @@ def test_a_lookup_is_complete_within_a_users_second(make_swarm: Callable[..., An
         found = swarm.ask(peer, Lookup(Actor.API, number + 1, swarm.now + 1.0, target), 1.0)
         assert found["complete"]
         assert found["nodes"] == [swarm.peers[i].record.encoded for i in swarm.closest(target, peer)]
+
+
+def test_a_lookup_is_looked_at_when_there_is_something_new(
+    make_swarm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody answers in time: after the start there is one look for each packet of an answer, and none because a
+    request would be late by now if it had not been answered."""
+    seen: Counter[str] = Counter()
+    swarm = make_swarm(latency=(0.02, 0.03))
+    peer = swarm.grow(30)[7]
+    swarm.run(30)
+    for kind, name in ((LookupQuery, "next"), (QueryRunner, "call_answered")):
+        monkeypatch.setattr(kind, name, _counted(getattr(kind, name), seen))
+    assert swarm.ask(peer, Lookup(Actor.API, 1, swarm.now + 1.0, TARGET), 1.0)["complete"]
+    assert seen["next"] <= 1 + seen["call_answered"]
+
+
+def _counted(function: Callable[..., Any], seen: Counter[str]) -> Callable[..., Any]:
+    def counted(*args: Any) -> Any:
+        seen[function.__name__] += 1
+        return function(*args)
+
+    return counted

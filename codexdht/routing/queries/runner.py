@@ -31,14 +31,15 @@ OnEnd = Callable[[bool, float], None]
 
 
 class _Run:
-    """One query at work. on_end is None once called; wake is when a timer will look at the query again; ends are the
-    timers that end it."""
+    """One query at work. on_end is None once called; due is when the query wants to be looked at again, whatever comes;
+    wake is when a timer will see to that, due or earlier; ends are the timers that end it."""
 
-    __slots__ = ("ends", "on_end", "query", "stopped", "wake")
+    __slots__ = ("due", "ends", "on_end", "query", "stopped", "wake")
 
     def __init__(self, query: Query, on_end: OnEnd) -> None:
         self.query = query
         self.on_end: OnEnd | None = on_end
+        self.due: float | None = None
         self.wake: float | None = None
         self.ends: list[Timer] = []
         self.stopped = False
@@ -195,20 +196,25 @@ class QueryRunner:
             return
         if run.on_end is not None and query.settled:
             run.answer(True, now)
-        wake = query.wake(now)
-        if wake is not None:
-            self._wake(run, wake)
+        self._wake(run, query.wake(now))
 
-    def _wake(self, run: _Run, when: float) -> None:
-        if run.wake is not None and run.wake <= when:
+    def _wake(self, run: _Run, due: float | None) -> None:
+        """Have the query looked at when that is due. A timer that runs earlier is left to set the next one: most
+        requests are answered before their time, and there would be a new timer for each."""
+        run.due = due
+        if due is None or (run.wake is not None and run.wake <= due):
             return
-        run.wake = when
-        self._timers.at(when, lambda now: self._woken(run, when, now))
+        run.wake = due
+        self._timers.at(due, lambda now: self._woken(run, due, now))
 
     def _woken(self, run: _Run, when: float, now: float) -> None:
-        if run.wake == when:
-            run.wake = None
+        if run.wake != when or run.stopped:
+            return
+        run.wake = None
+        if run.due is not None and run.due <= now:
             self._pump(run, now)
+        else:
+            self._wake(run, run.due)
 
     def _send(self, run: _Run, ask: Ask, now: float) -> None:
         kind, check = ask.kind, None
