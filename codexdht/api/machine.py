@@ -156,18 +156,16 @@ class ApiMachine:
         if self._is_unknown(needs):
             self._parked.append((pending, needs, resume))
             return
-        if Need.OPEN in needs and self._life.life is Life.CLOSED:
+        if self._life.life is Life.CLOSED and Need.OPEN in needs:
             raise NotRunning("the node is not open: call open and start")
         resume(now)
 
     def _is_unknown(self, needs: Need) -> bool:
-        life = self._life.life
-        waits_for_life = life is Life.UNKNOWN or (
-            Need.OPEN in needs and life is Life.CLOSED and self._life.is_opening
-        )
-        return (bool(needs & (Need.LIFE | Need.OPEN)) and waits_for_life) or (
-            Need.RECORDS in needs and not self._knows_records
-        )
+        if not self._knows_records and Need.RECORDS in needs:
+            return True
+        if self._life.life is Life.UNKNOWN:
+            return bool(needs & (Need.LIFE | Need.OPEN))
+        return self._life.life is Life.CLOSED and self._life.is_opening and Need.OPEN in needs
 
     def _unpark(self, now: float) -> None:
         """Go on with the parked requests that know enough by now."""
