@@ -22,7 +22,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from codexdht.actors.rundir import DYING_SECONDS, holders, lock_holder, make_run_dir
 from codexdht.api.settings import is_loopback
 from codexdht.client import Client
-from codexdht.client.protocol import SOCKET_NAME
+from codexdht.client.protocol import SOCKET_NAME, Record
 from codexdht.config import FILE_VARIABLE, PROCESSES_VARIABLE, Config, load_config
 from codexdht.errors import CodexDhtError, ConfigError, NotRunning, RequestTimeout, StartupError
 from codexdht.forwarding import Forwarding
@@ -34,6 +34,8 @@ _CHECK_SECONDS: Final = 320.0
 """For a store that reads its whole file first, as it does after crashes: for 300 s at most."""
 _STOP_SECONDS: Final = 10.0
 _PAUSE: Final = 0.02
+Bootstrap = str | Record | Iterable[str | Record]
+"""Records, or their `spr:…` texts; one of them may stand alone."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -322,7 +324,7 @@ def new_protocol(
     private_key: bytes | str | None = None,
     listen: str | Sequence[str] = "/ip4/0.0.0.0/udp/8090",
     announce: str | Sequence[str] = "auto",
-    bootstrap: Iterable[str] = (),
+    bootstrap: Bootstrap = (),
     config: str | Path | None = None,
     *,
     data_dir: str | Path | None = None,
@@ -331,15 +333,15 @@ def new_protocol(
     """Return a node of this process's own: running, but neither open nor started.
 
     private_key: 32 bytes or their hex, written to the data directory; None takes the key there, or makes one. listen,
-    announce: multiaddresses. bootstrap: `spr:…` texts. config: a TOML file, default the shipped one. data_dir:
-    default as the file says. settings: any other keys, as `{"store.lifetime": 3600}`. In paths ~ is the home
+    announce: multiaddresses. bootstrap: nodes to start from. config: a TOML file, default the shipped one.
+    data_dir: default as the file says. settings: any other keys, as `{"store.lifetime": 3600}`. In paths ~ is the home
     directory. Raises ConfigError and StartupError.
     """
     values: dict[str, object] = {
         "node.autostart": False,
         "network.listen": listen,
         "network.announce": announce,
-        "network.bootstrap": [bootstrap] if isinstance(bootstrap, str) else list(bootstrap),
+        "network.bootstrap": _texts(bootstrap),
         **({"node.data_dir": _expanded(data_dir).absolute()} if data_dir is not None else {}),
         **(settings or {}),
     }
@@ -351,6 +353,11 @@ def new_protocol(
     if private_key is not None:
         write_key(loaded.key_file, private_key)
     return Node(environ, loaded)
+
+
+def _texts(records: Bootstrap) -> list[str]:
+    several = [records] if isinstance(records, (str, Record)) else records
+    return [record.uri if isinstance(record, Record) else record for record in several]
 
 
 def _text(value: object) -> str:

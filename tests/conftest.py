@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from codexdht.node import Node, new_protocol
+from codexdht.node import Bootstrap, Node, new_protocol
 
 settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("suite")
@@ -35,10 +35,10 @@ def start_node(folder: Path) -> Iterator[StartNode]:
     """Starts supervised nodes on free ports of loopback, and ends them with the test."""
     nodes: list[Node] = []
 
-    def start(name: str = "a", bootstrap: list[str] | None = None, **settings: object) -> Node:
+    def start(name: str = "a", bootstrap: Bootstrap = (), **settings: object) -> Node:
         node = new_protocol(
             listen="/ip4/127.0.0.1/udp/0",
-            bootstrap=bootstrap or [],
+            bootstrap=bootstrap,
             data_dir=folder / name,
             settings={key.replace("__", "."): value for key, value in settings.items()},
         )

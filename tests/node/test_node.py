@@ -100,7 +100,7 @@ def test_sigterm_saves_the_table_and_ends_every_process(start_node: Callable[...
     """The store stops last, so that it gets the table: the node knows its neighbour when it runs again without any
     bootstrap node."""
     neighbour = start_node("a").client.record()
-    node = start_node("b", bootstrap=[neighbour.uri])
+    node = start_node("b", bootstrap=neighbour)
     eventually(node.client.table)
     processes = processes_of(node)
     processes[0].send_signal(signal.SIGTERM)
