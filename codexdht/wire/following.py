@@ -22,8 +22,7 @@ class FollowingWireMachine(WireMachine):
         self.outbox.send(Actor.WIRE, Hello(Actor.WIRE))
 
     def _hello(self, hello: Hello, now: float) -> None:  # noqa: ARG002
-        if hello.actor == Actor.ROUTING:
-            self._caller.forget()
+        self._meet_routing(hello)
 
     def _follow(self, records: LocalRecords, _now: float) -> None:
         self._local.follow(records.record, records.provider_record)

@@ -70,6 +70,8 @@ _FORWARD_TO: Final[dict[int, Actor]] = {
 }
 _USUAL_PING: Final = 11
 """The longest body of a PING without unknown fields; 60 kB of those would fit beside it, and be kept."""
+_PEERS_TOLD: Final = 256
+"""As many as a routing table of 16 buckets holds."""
 _REQUEST_SECONDS: Final = 1.0
 """A peer gives up on a request after this time, so it need not be served later."""
 
@@ -290,9 +292,16 @@ class WireMachine(Presence):
         self._caller.close()
 
     def _hello(self, hello: Hello, now: float) -> None:
+        super()._hello(hello, now)
+        self._meet_routing(hello)
+
+    def _meet_routing(self, hello: Hello) -> None:
+        """Forget the calls of a routing actor that was here before, and tell a new one with whom there are sessions:
+        without a saved table or bootstrap nodes it would know nobody, and a peer makes no second handshake."""
         if hello.actor == Actor.ROUTING:
             self._caller.forget()
-        super()._hello(hello, now)
+            for session in self._sessions.recent(_PEERS_TOLD):
+                self._seen(session)
 
     def record_changed(self) -> None:
         """See Presence."""

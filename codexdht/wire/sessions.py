@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -145,6 +146,10 @@ class Sessions:
         self._sessions[peer] = session
         self._sessions.move_to_end(peer)
         return session
+
+    def recent(self, count: int) -> list[Session]:
+        """Return so many sessions at most, those used last first."""
+        return list(islice(reversed(self._sessions.values()), count))
 
     def _make_room(self) -> None:
         if len(self._sessions) >= self._limit:

@@ -162,6 +162,17 @@ def test_every_call_is_answered_while_each_process_is_killed_in_turn(start_node:
     assert [key for key in stored if not node.client.get_providers_local(key).providers] == []
 
 
+def test_routing_knows_its_peers_again_after_it_was_killed(start_node: Callable[..., Node]) -> None:
+    """Also on a node without bootstrap nodes that has not saved its table yet, as the first of a network is."""
+    first = start_node("a")
+    other = start_node("b", bootstrap=first.client.record())
+    expected = [other.client.record().node_id]
+    eventually(first.client.table)
+    killed = kill(first, "routing")
+    eventually(lambda: actor_pid(first.config.run_dir, "routing") not in (None, killed))
+    eventually(lambda: [entry.record.node_id for entry in first.client.table()] == expected)
+
+
 def test_all_processes_killed_at_once_come_back_to_work(start_node: Callable[..., Node]) -> None:
     """Records survive, and so does what the record's sequence number was."""
     node = start_node("a", node__autostart=True)

@@ -14,7 +14,6 @@ from codexdht.messages.internal import (
     CallAnswer,
     CallFailed,
     CallSent,
-    Hello,
     PeerReply,
     PeerRequest,
     PeerSeen,
@@ -329,16 +328,6 @@ def test_reply_without_session(net: Net) -> None:
     b.machine.handle(reply(request, Kind.NODES, [discv5.encode_records(1, [])]), net.now)
     assert b.machine.datagrams == []
     assert b.counters["reply_without_session"] == 1
-
-
-def test_routing_restart_forgets_calls(net: Net) -> None:
-    """After routing's Hello no answer to a call of its former self comes through."""
-    a, b = net.node(1), net.node(2)
-    net.call(a, b)
-    a.machine.handle(Hello(Actor.ROUTING), net.now)
-    net.run()
-    net.wait(2.0)
-    assert a.take(CallAnswer) == a.take(CallFailed) == []
 
 
 def test_session_is_renewed_before_the_counter_ends(net: Net) -> None:
