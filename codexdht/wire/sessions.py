@@ -32,15 +32,18 @@ class Session:
     are the ciphers of the handshake before, which the peer may still use: two handshakes cross, a packet of before the
     handshake is under way, or our handshake was lost and the peer has never heard of it. `heard` tells whether `opener`
     has read an ordinary packet since `since`. When `opener` reads one a second or more after `since`, `previous` goes.
-    When `previous` reads one then, and `opener` has read none, the two change places: what this node sends would not be
-    read otherwise. `begun_here` tells who began the handshake of `opener` and `sealer`, `is_settled` that `opener` has
-    been heard and there is no `previous`: that is nearly always so, and a packet changes nothing then.
+    `doubted` is since when nothing speaks for `opener`: since `since`, or since `previous` was the one to read after
+    it; None when `opener` has read the last packet. When `previous` reads one a second or more after that, the two
+    change places: what this node sends would not be read otherwise. `begun_here` tells who began the handshake of
+    `opener` and `sealer`, `is_settled` that `opener` has been heard and there is no `previous`: that is nearly always
+    so, and a packet changes nothing then.
     """
 
     __slots__ = (
         "address",
         "begun_here",
         "client_mode",
+        "doubted",
         "heard",
         "is_settled",
         "mask",
@@ -66,6 +69,7 @@ class Session:
         self.previous: _Pair | None = None
         self.since = now
         self.heard = False
+        self.doubted: float | None = now
         self.is_settled = False
         self.begun_here = begun_here
         self.sent = 0
@@ -83,11 +87,13 @@ class Session:
             plaintext = self.previous.opener.decrypt(nonce, message, bound)
         except InvalidTag:
             return None
-        if not self.heard and now >= self.since + _PROVEN_AFTER:
+        if self.doubted is None:
+            self.doubted = now
+        elif now >= self.doubted + _PROVEN_AFTER:
             current = _Pair(self.opener, self.sealer, self.sent)
             (self.opener, self.sealer, self.sent), self.previous = self.previous, current
-            self.since = now
-            self.begun_here = False
+            self.since = self.doubted = now
+            self.heard = self.begun_here = False
         return plaintext
 
     def is_on_its_way(self, now: float) -> bool:
@@ -98,6 +104,7 @@ class Session:
     def prove(self, now: float) -> None:
         """`opener` has read a packet: forget `previous` when it is time."""
         self.heard = True
+        self.doubted = None
         if now >= self.since + _PROVEN_AFTER:
             self.previous = None
         self.is_settled = self.previous is None

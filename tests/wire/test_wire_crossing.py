@@ -72,6 +72,27 @@ def test_a_peer_that_keeps_one_session_is_answered_in_ours(net: Net) -> None:
     assert len(a.take(CallAnswer)) == 3
 
 
+def test_a_late_packet_does_not_tie_us_to_a_session_that_the_peer_has_left(net: Net) -> None:
+    """The peer got our handshake, answered in it, and went on with its own, as deployed peers do when that is the last;
+    its answer comes behind its handshake. After a second in which only its own session is heard it is answered there.
+    """
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.step()
+    net.call(b, a)
+    net.step()
+    net.step()
+    b.machine._sessions.get((a.node_id, a.address)).previous = None
+    b.machine.datagrams.reverse()
+    net.run()
+    assert (len(a.take(CallAnswer)), len(b.take(CallAnswer))) == (1, 0)
+    for answers in (0, 1, 1):
+        net.wait(1.1)
+        net.call(b, a)
+        net.run()
+        assert len(b.take(CallAnswer)) == answers
+
+
 def test_all_requests_to_a_peer_that_has_forgotten_us_are_answered(net: Net) -> None:
     """It asks who we are because of the first; the handshake brings the others along."""
     a, b = forgotten(net)
