@@ -21,16 +21,17 @@ _MAX_ATTEMPTS = 3
 
 
 class Challenge:
-    """One WHOAREYOU. `data` is its iv and unmasked header, `mask` that of packets to its peer; `resends` and `attempts`
-    count how often it was sent again, and how many handshakes that answer it have failed; `unreadable` the packets of
-    its peer that could not be read since."""
+    """One WHOAREYOU. `data` is its iv and unmasked header, `mask` that of packets to its peer; `since` is when it was
+    sent first; `resends` and `attempts` count how often it was sent again, and how many handshakes that answer it have
+    failed; `unreadable` the packets of its peer that could not be read since."""
 
-    __slots__ = ("attempts", "data", "expires", "mask", "packet", "resends", "unreadable")
+    __slots__ = ("attempts", "data", "expires", "mask", "packet", "resends", "since", "unreadable")
 
-    def __init__(self, data: bytes, mask: Mask, packet: bytes, expires: float) -> None:
+    def __init__(self, data: bytes, mask: Mask, packet: bytes, since: float, expires: float) -> None:
         self.data = data
         self.mask = mask
         self.packet = packet
+        self.since = since
         self.expires = expires
         self.resends = 0
         self.attempts = 0
@@ -82,7 +83,7 @@ class Challenges:
         header = encode_header(WHOAREYOU, nonce, encode_whoareyou_auth(chance[IV_SIZE:], record_seq))
         mask = self._transmitter.crypto.mask(peer[0])
         packet = encode_packet(mask, iv, header, b"")
-        challenge = Challenge(iv + header, mask, packet, now + self._settings.challenge_seconds)
+        challenge = Challenge(iv + header, mask, packet, now, now + self._settings.challenge_seconds)
         self._open[peer] = challenge
         return challenge
 

@@ -41,7 +41,7 @@ class Initiator:
         record = self.record.encoded if known_seq < self.record.seq else b""
         authdata = encode_handshake_auth(HandshakeAuth(own_id, signature, encoded, record))
         sealer, opener = crypto.aead(keys.initiator), crypto.aead(keys.recipient)
-        session = self._sessions.add(peer, crypto.mask(peer[0]), sealer, opener, now, begun_here=True)
+        session = self._sessions.add(peer, crypto.mask(peer[0]), sealer, opener, now, asked=None)
         return session, authdata
 
 
@@ -95,7 +95,7 @@ class Recipient:
         if record is not None:
             self._identities.learn(record)
         sealer = self._transmitter.crypto.aead(keys.recipient)
-        session = self._sessions.add(peer, challenge.mask, sealer, opener, now, begun_here=False)
+        session = self._sessions.add(peer, challenge.mask, sealer, opener, now, asked=challenge.since)
         return Accepted(session, plaintext, challenge.unreadable)
 
     def _check_record(self, auth: HandshakeAuth) -> SignedPeerRecord | None:

@@ -96,10 +96,11 @@ class Session:
             self.heard = self.begun_here = False
         return plaintext
 
-    def is_on_its_way(self, now: float) -> bool:
-        """Tell whether the peer may not have got our handshake yet: it began a second ago or less, and we have heard
-        nothing since."""
-        return self.begun_here and not self.heard and now < self.since + _PROVEN_AFTER
+    def is_on_its_way(self, asked: float, now: float) -> bool:
+        """Tell whether the peer may not have had our handshake when it answered a challenge that left at `asked`: ours
+        left then or later, a second ago or less, and we have heard nothing since."""
+        is_new = not self.heard and now < self.since + _PROVEN_AFTER
+        return self.begun_here and is_new and asked <= self.since
 
     def prove(self, now: float) -> None:
         """`opener` has read a packet: forget `previous` when it is time."""
@@ -131,19 +132,21 @@ class Sessions:
         return session
 
     def add(
-        self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float, *, begun_here: bool
+        self, peer: PeerKey, mask: Mask, sealer: Aead, opener: Aead, now: float, *, asked: float | None
     ) -> Session:
-        """Return a new session in place of the one with this peer, whose ciphers become the previous ones.
+        """Return a new session in place of the one with this peer, whose ciphers become the previous ones. `asked` is
+        when the challenge left that the peer's handshake answers; None where the handshake is this node's own.
 
         Where a handshake of the peer crosses one of ours, the peer will go on with ours as soon as it is there, and a
-        deployed peer with nothing else: so we do, too, and keep the peer's ciphers as the previous ones.
+        deployed peer with nothing else: so we do, too, and keep the peer's ciphers as the previous ones. One that
+        answers a challenge of after ours does not cross it: ours was there before, or is lost.
         """
         old = self._sessions.get(peer)
-        if old is not None and not begun_here and old.is_on_its_way(now):
+        if old is not None and asked is not None and old.is_on_its_way(asked, now):
             old.previous = _Pair(opener, sealer, 0)
             self._sessions.move_to_end(peer)
             return old
-        session = Session(peer, mask, sealer, opener, now, begun_here=begun_here)
+        session = Session(peer, mask, sealer, opener, now, begun_here=asked is None)
         if old is not None:
             session.previous = _Pair(old.opener, old.sealer, old.sent)
             session.client_mode = old.client_mode

@@ -57,6 +57,20 @@ def test_a_lost_handshake_of_ours_does_not_make_us_unreadable(net: Net) -> None:
     assert b.counters["whoareyou_unexpected"] == 0
 
 
+def test_a_handshake_that_was_asked_for_after_ours_was_lost_does_not_cross_it(net: Net) -> None:
+    """The peer is answered in its own session at once: it has never heard of ours."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.step()
+    net.step()
+    assert a.counters["handshakes_initiated"] == 1
+    a.machine.datagrams.clear()
+    net.now += 0.2
+    net.call(b, a)
+    net.run()
+    assert len(b.take(CallAnswer)) == 1
+
+
 def test_a_peer_that_keeps_one_session_is_answered_in_ours(net: Net) -> None:
     """Where two handshakes cross, a deployed peer goes on with the one that it got: it reads our answers at once."""
     a, b = net.node(1), net.node(2)

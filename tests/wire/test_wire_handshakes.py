@@ -235,7 +235,7 @@ def test_endpoints_of_sessions_are_forgotten_with_them() -> None:
     here, there = ("9.9.9.9", 1), ("9.9.9.9", 2)
     for peer in ((b"a" * 32, here), (b"b" * 32, here), (b"c" * 32, there)):
         for _ in range(2):
-            table.add(peer, PlainMask(), PlainAead(b""), PlainAead(b""), 0.0, begun_here=False)
+            table.add(peer, PlainMask(), PlainAead(b""), PlainAead(b""), 0.0, asked=0.0)
     assert table.addresses == {here: 2, there: 1}
     table.drop((b"a" * 32, here))
     table.drop((b"a" * 32, here))
