@@ -111,25 +111,33 @@ class Caller:
                 self._send(call, session, now)
 
     def whoareyou(self, packet: Packet, address: Endpoint, now: float) -> None:
-        """Answer a challenge by a handshake with the request that it is about, or by the same handshake once more.
-
-        There is a session already where another handshake has come between: the request goes out in that, if it has not
-        yet. A second handshake would be lost at a deployed peer, whose timer for the first challenge deletes the next.
-        """
+        """Answer a challenge for a request of ours, or send the same handshake once more."""
         call = self.calls.of_nonce(packet.nonce, address)
         if call is None:
             self._counters["whoareyou_unexpected"] += 1
-        elif not call.challenge:
-            session = self._sessions.get(call.peer)
-            if session is None or call.sent is None or session.since <= call.sent:
-                self._handshake(call, packet, now)
-            else:
-                self._send(call, session, now)
-        elif call.challenge == packet.bound and call.repeats < self._settings.challenge_resends:
+            return
+        is_new = call.challenge != packet.bound
+        if is_new and not call.handshake:
+            self._answer_challenge(call, packet, now)
+        elif not is_new and call.handshake and call.repeats < self._settings.challenge_resends:
             call.repeats += 1
             self._transmitter.send(call.handshake, address)
         else:
             self._counters["whoareyou_repeated"] += 1
+
+    def _answer_challenge(self, call: PendingCall, packet: Packet, now: float) -> None:
+        """Send a handshake with the request that the challenge is about.
+
+        There is a session already where another handshake has come between: the request goes out in that, if it has not
+        yet, and so do those behind it. A second handshake would be lost at a deployed peer, whose timer for the first
+        challenge deletes the next.
+        """
+        session = self._sessions.get(call.peer)
+        if session is None or call.sent is None or session.since <= call.sent:
+            self._handshake(call, packet, now)
+        else:
+            call.challenge = packet.bound
+            self._send_again([call, *self.calls.unanswered_since(call, session.since)], session, now)
 
     def _handshake(self, call: PendingCall, packet: Packet, now: float) -> None:
         """Make a session as its initiator. A request too large for the handshake packet follows in one of its own, and
@@ -151,9 +159,15 @@ class Caller:
         else:
             self._send(call, session, now)
         self._counters["handshakes_initiated"] += 1
-        for other in unread:
-            self._send(other, session, now)
+        self._send_again(unread, session, now)
         self.session_made(session, now)
+
+    def _send_again(self, calls: list[PendingCall], session: Session, now: float) -> None:
+        """Send what left in a session that the peer has forgotten. None goes along with others twice: a peer that asks
+        about each of many would have all of them sent again for each."""
+        for call in calls:
+            call.again = True
+            self._send(call, session, now)
 
     def _ping(self) -> bytes:
         request_id = self._transmitter.random(_REQUEST_ID_SIZE)

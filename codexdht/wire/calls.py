@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from math import inf
 
 from codexdht.messages.discv5 import RESPONSE_TO
 from codexdht.messages.internal import Call
@@ -16,10 +17,12 @@ class PendingCall:
     call: routing's number; expects: kind of the answer, None if there is none; plaintext: the encoded request;
     sent: when the packet that asked has left (None: not yet); left: packets of the answer still to come, None until the
     first has come; nonces: of the packets that carried or announced it; challenge and handshake: the WHOAREYOU data
-    that a handshake of this request has answered, and that packet.
+    that was answered by this request, and the handshake packet that did so, or b"" where none was needed; again: it has
+    left once more, in a newer session than at first.
     """
 
     __slots__ = (
+        "again",
         "call",
         "challenge",
         "deadline",
@@ -49,6 +52,7 @@ class PendingCall:
         self.nonces: list[bytes] = []
         self.challenge = b""
         self.handshake = b""
+        self.again = False
         self.repeats = 0
         self.timer = 0
 
@@ -99,9 +103,9 @@ class Calls:
         call = self._by_nonce.get(nonce)
         return call if call is not None and call.peer[1] == address else None
 
-    def unanswered_since(self, call: PendingCall) -> list[PendingCall]:
-        """Return the other requests to the same peer that have left since this one, and of whose answer nothing has
-        come. All in flight are looked at: handshakes are rare, and cost more."""
+    def unanswered_since(self, call: PendingCall, before: float = inf) -> list[PendingCall]:
+        """Return the other requests to the same peer that have left since this one and before a time, once, and of
+        whose answer nothing has come. All in flight are looked at: handshakes are rare, and cost more."""
         first = call.sent
         if first is None:
             return []
@@ -111,9 +115,10 @@ class Calls:
             if other.peer == call.peer
             and other is not call
             and other.sent is not None
-            and other.sent >= first
+            and first <= other.sent < before
             and other.left is None
             and not other.challenge
+            and not other.again
         ]
 
     def is_pending(self, call: PendingCall) -> bool:

@@ -11,7 +11,7 @@ from codexdht.entropy import seeded
 from codexdht.messages.discv5 import Kind, encode_outer, encode_ping
 from codexdht.messages.internal import CallAnswer, CallFailed, PeerSeen
 from codexdht.wire.crypto import StandardCrypto
-from codexdht.wire.packet import encode_header, encode_packet
+from codexdht.wire.packet import decode_packet, encode_header, encode_packet, encode_whoareyou_auth
 
 Net = Any
 PUBLIC = "8.8.8.8"
@@ -118,6 +118,23 @@ def test_repeated_whoareyou(net: Net) -> None:
     sizes = [a.feed(challenge, b.address, net.now) for _ in range(6)]
     assert [len(s) for s in sizes] == [1, 1, 1, 1, 0, 0]
     assert a.counters["whoareyou_repeated"] == 2
+
+
+def test_whoareyou_for_each_of_many_requests(net: Net) -> None:
+    """Each gets its own handshake, and no request goes along with those of others more than once."""
+    a, b = net.node(1), net.node(2)
+    net.call(a, b)
+    net.run()
+    for _ in range(30):
+        net.call(a, b)
+    sent = [decode_packet(CRYPTO.mask(b.node_id), data).nonce for data, _ in a.machine.datagrams]
+    a.machine.datagrams.clear()
+    packets = 0
+    for number, nonce in enumerate(sent):
+        header = encode_header(1, nonce, encode_whoareyou_auth(bytes([number] * 16), 0))
+        challenge = encode_packet(CRYPTO.mask(a.node_id), b"i" * 16, header, b"")
+        packets += len(a.feed(challenge, b.address, net.now))
+    assert packets == 30 + 29
 
 
 def test_challenge_is_sent_again_not_made_anew(net: Net) -> None:
