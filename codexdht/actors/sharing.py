@@ -126,7 +126,10 @@ class SharedSockets:
             try:
                 asking.connect(str(path))
                 line, descriptors, _, _ = socket.recv_fds(asking, _MAX_LINE, _MAX_SOCKETS)
-            except TimeoutError:
+            except (
+                TimeoutError,
+                BlockingIOError,
+            ):  # the latter when its queue is full of those who asked before
                 return None
             except OSError:
                 return []

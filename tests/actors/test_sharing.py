@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from codexdht.actors import sharing
 from codexdht.actors.place import Place
 from codexdht.actors.sharing import SharedSockets
 
@@ -61,6 +62,19 @@ def test_who_does_not_answer_may_hold_the_sockets(tmp_path: Path, opened: ExitSt
     restarted = process(0, tmp_path, opened)
     assert restarted.open() == []
     assert open_beside(restarted, second) == [port]
+
+
+def test_a_full_queue_is_no_answer(
+    tmp_path: Path, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks a stalled process again and again fills its queue; it holds the sockets all the same."""
+    first, second = (process(number, tmp_path, opened) for number in range(2))
+    [port] = open_beside(first, second)
+    assert open_beside(second, first) == [port]
+    first.close()
+    restarted = process(0, tmp_path, opened)
+    monkeypatch.setattr(sharing, "_ASK_SECONDS", 0.001)
+    assert not any(restarted.open() for _ in range(200))
 
 
 def test_who_holds_no_sockets_keeps_nobody_waiting(tmp_path: Path, opened: ExitStack) -> None:
