@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import time
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,12 @@ import zmq
 from codexdht.actors.place import Place
 from codexdht.actors.steering import steer
 from codexdht.actors.udp import bind_udp
+from codexdht.errors import StartupError
 from codexdht.messages.internal import Actor, process_name
 from codexdht.records import Endpoint
 
 _ASK_SECONDS: Final = 0.2
+_PAUSE: Final = 0.01
 _MAX_SOCKETS: Final = 64
 _MAX_LINE: Final = 4096
 
@@ -75,7 +78,29 @@ class SharedSockets:
         self._groups = []
 
     def _found(self) -> list[list[socket.socket]]:
-        """Return the sockets that another process holds, or new ones if it is for this process to bind them."""
+        """Return the sockets that another process holds, or new ones if it is for this process to bind them. Raises
+        StartupError.
+
+        Whoever has just taken copies has no door yet, and whoever closes has none any more, for a moment. So where the
+        port is in use all are asked once more, and it is tried again, before that is believed.
+        """
+        start = time.monotonic()
+        while True:
+            groups = self._asked()
+            if groups is None:
+                return []
+            if groups or self._place.number:
+                return groups
+            try:
+                return self._bind()
+            except StartupError:
+                if time.monotonic() - start > _ASK_SECONDS:
+                    raise
+            time.sleep(_PAUSE)
+
+    def _asked(self) -> list[list[socket.socket]] | None:
+        """Return copies of the sockets that another process holds, [] when none does; None when one that may hold them
+        does not answer."""
         is_silent = False
         for number, path in enumerate(self._paths):
             if number != self._place.number:
@@ -88,7 +113,7 @@ class SharedSockets:
                 "another wire process does not answer; waiting for it, as it may hold the UDP sockets"
             )
         self._has_warned = is_silent
-        return [] if self._place.number or is_silent else self._bind()
+        return None if is_silent else []
 
     def _bind(self) -> list[list[socket.socket]]:
         with contextlib.ExitStack() as undo:

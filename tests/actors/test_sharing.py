@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -13,6 +14,9 @@ import zmq
 from codexdht.actors import sharing
 from codexdht.actors.place import Place
 from codexdht.actors.sharing import SharedSockets
+from codexdht.actors.udp import bind_udp
+from codexdht.errors import StartupError
+from codexdht.records import Endpoint
 
 LISTEN = [("127.0.0.1", 0)]
 
@@ -75,6 +79,31 @@ def test_a_full_queue_is_no_answer(
     restarted = process(0, tmp_path, opened)
     monkeypatch.setattr(sharing, "_ASK_SECONDS", 0.001)
     assert not any(restarted.open() for _ in range(200))
+
+
+def test_a_port_in_use_is_tried_again(
+    tmp_path: Path, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process is about to close the sockets that it holds, and its door is closed already."""
+    first, tries = process(0, tmp_path, opened), []
+
+    def bind(endpoint: Endpoint, shared: bool = False) -> socket.socket:
+        tries.append(endpoint)
+        if len(tries) < 3:
+            raise StartupError("in use")
+        return bind_udp(endpoint, shared)
+
+    monkeypatch.setattr(sharing, "bind_udp", bind)
+    assert len(first.open()) == 1
+
+
+def test_a_port_that_stays_in_use_is_said_to_be(tmp_path: Path, opened: ExitStack) -> None:
+    """Somebody else has it."""
+    taken = opened.enter_context(bind_udp(("127.0.0.1", 0)))
+    listen = [taken.getsockname()]
+    first = opened.enter_context(closing(SharedSockets(Place(0, 2), listen, tmp_path, zmq.Poller())))
+    with pytest.raises(StartupError, match="in use"):
+        first.open()
 
 
 def test_who_holds_no_sockets_keeps_nobody_waiting(tmp_path: Path, opened: ExitStack) -> None:
