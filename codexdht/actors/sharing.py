@@ -151,10 +151,8 @@ class SharedSockets:
             try:
                 asking.connect(str(path))
                 line, descriptors, _, _ = socket.recv_fds(asking, _MAX_LINE, _MAX_SOCKETS)
-            except (
-                TimeoutError,
-                BlockingIOError,
-            ):  # the latter when its queue is full of those who asked before
+            except (TimeoutError, BlockingIOError):
+                # A full queue, of those who asked before, is EAGAIN at once.
                 return None
             except OSError:
                 return []

@@ -39,6 +39,6 @@ def test_the_peers_told_are_those_of_the_last_sessions_used() -> None:
     sessions = Sessions(10)
     peers = [(bytes((number,)) * 32, ("5.5.5.5", 9000 + number)) for number in range(5)]
     for peer in peers:
-        sessions.add(peer, None, None, None, 0.0, begun_here=True)  # type: ignore[arg-type]
+        sessions.add(peer, None, None, None, 0.0, asked=None)  # type: ignore[arg-type]
     sessions.get(peers[1])
     assert [session.peer for session in sessions.recent(3)] == [peers[1], peers[4], peers[3]]
