@@ -74,7 +74,7 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     background_time: Seconds = 10.0
     """How long a query may go on after its deadline."""
     reply_margin: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.03
-    """Partial results leave so long before the deadline, to arrive in time."""
+    """Partial results leave so long before the deadline, to arrive in time; at most a quarter of the time until it."""
     providers_limit: Count = 20
     """Distinct providers at which a search for providers stops."""
     record_cache: Count = 4096

@@ -39,6 +39,7 @@ from codexdht.routing.timers import Timer
 
 _SILENT: Final = ("timeout", "the node does not answer")
 _QUERY_AND_STORE: Final = 2
+_MARGIN_SHARE: Final = 0.25
 _REFUSALS: Final = {
     "busy": ("busy", "too many requests to peers are in flight"),
     "closed": ("not_running", "the node is not open"),
@@ -104,7 +105,7 @@ class UserRequests:
             nodes = [record.encoded for record in query.closest()]
             self._done(request, {"nodes": nodes, "complete": complete})
 
-        self._runner.start(query, on_end, now, *self._times(request))
+        self._runner.start(query, on_end, now, *self._times(request, now))
 
     def resolve(self, request: Resolve, now: float) -> None:
         """Find a node's newest record."""
@@ -137,7 +138,7 @@ class UserRequests:
             query.add_providers(self._runner.decode_providers(records or []))
             self._runner.poke(query, at)
 
-        deadline, end = self._times(request)
+        deadline, end = self._times(request, now)
         query.awaits_store = True
         self._store.ask(GetProviders, request.key, limit, on_value=on_local, deadline=deadline)
         self._runner.start(query, on_end, now, deadline, end)
@@ -161,16 +162,16 @@ class UserRequests:
             on_kept=lambda _, at: on_end(True, at),
             on_refusal=lambda code, text, _: self._fail(request, code, text),
         )
-        self._runner.start(query, on_end, now, self._times(request)[0])
+        self._runner.start(query, on_end, now, self._times(request, now)[0])
 
-    def withdraw(self, request: Withdraw, _now: float) -> None:
+    def withdraw(self, request: Withdraw, now: float) -> None:
         """Publish keys no longer."""
 
         self._published.withdraw(
             request.keys,
             on_value=lambda _, __: self._done(request, None),
             on_refusal=lambda code, text, _: self._fail(request, code, text),
-            deadline=self._times(request)[0],
+            deadline=self._times(request, now)[0],
         )
 
     def ping(self, request: PingNode, now: float) -> None:
@@ -226,12 +227,10 @@ class UserRequests:
             return False
         return True
 
-    def _times(self, request: Any) -> tuple[float, float]:
+    def _times(self, request: Any, now: float) -> tuple[float, float]:
         """Return when a request is answered with what there is, and when the work for it ends altogether."""
-        return (
-            request.deadline - self._settings.reply_margin,
-            request.deadline + self._settings.background_time,
-        )
+        margin = min(self._settings.reply_margin, (request.deadline - now) * _MARGIN_SHARE)
+        return request.deadline - margin, request.deadline + self._settings.background_time
 
     def _with_node(self, request: PingNode | Talk, now: float, then: OnRecord) -> None:
         """Go on with the record of the node that a request names, resolved where only its id is given."""
@@ -248,7 +247,7 @@ class UserRequests:
             elif not self._calls.room:
                 self._fail(request, *_REFUSALS["busy"])
             else:
-                self._expect(request)
+                self._expect(request, at)
                 then(record, at)
 
         try:
@@ -268,10 +267,10 @@ class UserRequests:
         else:
             self._resolve(request, node_id, on_record, now)
 
-    def _expect(self, request: PingNode | Talk) -> None:
+    def _expect(self, request: PingNode | Talk, now: float) -> None:
         """A node is asked: see to it that the user hears in time, also when the node takes longer."""
         silence = Failed(request.request, *_SILENT)
-        timer = self._timers.at(self._times(request)[0], lambda _: self._end(request, silence))
+        timer = self._timers.at(self._times(request, now)[0], lambda _: self._end(request, silence))
         self._asking[request.asker, request.request] = timer
 
     def _end(self, request: PingNode | Talk, answer: Done | Failed) -> None:
@@ -289,7 +288,7 @@ class UserRequests:
         now: float,
     ) -> None:
         query = self._runner.lookup(node_id, now, kind=ResolveQuery)
-        deadline, end = self._times(request)
+        deadline, end = self._times(request, now)
         self._runner.start(query, lambda _, at: on_record(query.record_of(node_id), at), now, deadline, end)
 
     def _row(self, entry: Entry, now: float) -> dict[str, Any]:

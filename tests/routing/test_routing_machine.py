@@ -271,6 +271,21 @@ def test_a_restarted_store_is_asked_again(swarm: Any) -> None:
     assert [m for a, m in me.said if isinstance(m, DropProvided)] == asked * 2
 
 
+def test_a_user_in_a_hurry_has_most_of_that_time(swarm: Any) -> None:
+    """With 25 ms left, an answer that takes 1 ms comes, and what has none yet is given up near their end, not before
+    they have begun."""
+    me, other = swarm.grow(2)
+    swarm.script = lambda peer, call: []
+    until = swarm.now + 0.025
+    swarm.tell(me, Withdraw(API, 1, until, [KEY]), PingNode(API, 2, until, b"", other.record.encoded))
+    swarm.tell(me, Lookup(API, 3, until, KEY))
+    swarm.run(0.015)
+    assert [me.reply(number) for number in (1, 2, 3)] == [Done(1, None), None, None]
+    swarm.run(0.005)
+    assert me.reply(2) == Failed(2, "timeout", "the node does not answer")
+    assert not me.answer(3)["complete"]
+
+
 def test_a_dead_store_keeps_nobody_waiting(swarm: Any) -> None:
     """Close is answered after two seconds although the table could not be saved."""
     me = swarm.grow(3)[0]
