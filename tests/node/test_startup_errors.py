@@ -227,6 +227,17 @@ def test_the_file_runs_wherever_it_is_copied(folder: Path) -> None:
     assert all(b"log.level: found 'loud'" in line for line in seen)
 
 
+def test_the_file_is_read_under_any_locale(folder: Path) -> None:
+    """supervisord reads it in the encoding of its environment."""
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environ = environment(folder, CODEXDHT_LOG__LEVEL="loud", **locale)
+    command = supervisor_command(node_environment(None, environment(folder))[1])
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE) as supervisor:
+        seen = supervisor.stderr.readline()
+        supervisor.terminate()
+    assert b"log.level: found 'loud'" in seen
+
+
 def test_supervisord_writes_to_a_socket(folder: Path) -> None:
     """Standard error may be one, as under systemd: the actors start, and what they say is there."""
     environ = environment(folder, CODEXDHT_LOG__LEVEL="loud", CODEXDHT_PYTHON=sys.executable)
