@@ -370,18 +370,13 @@ def _text(value: object) -> str:
 
 
 def write_key(path: Path, secret: bytes | str) -> None:
-    """Put a given private key into a key file. Raises StartupError when another key is there, or it is none."""
-    from codexdht.actors.keyfile import read_key
+    """Put a given private key into a key file. Raises StartupError when another key is there, or it is none, or the
+    file cannot be written."""
+    from codexdht.actors.keyfile import keep_key
     from codexdht.identity import PrivateKey
 
     try:
         key = PrivateKey(bytes.fromhex(secret) if isinstance(secret, str) else secret)
     except (TypeError, ValueError):
         raise StartupError("private_key: expected 32 bytes or their 64 hexadecimal digits") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key.secret.hex() + "\n")
-    if read_key(path).public_key != key.public_key:
-        raise StartupError(f"{path} holds another key already; remove it, or use another data directory")
+    keep_key(path, key)

@@ -20,9 +20,21 @@ def load_or_create_key(path: Path, entropy: Entropy) -> PrivateKey:
             create_key(path, entropy)
         return read_key(path)
     except OSError as error:
-        raise StartupError(
-            f"{path}: key cannot be read or made: {error.strerror}; set node.key_file"
-        ) from None
+        raise _unusable(path, error) from None
+
+
+def keep_key(path: Path, key: PrivateKey) -> None:
+    """Have a file hold a given key. Raises StartupError when it holds another one, or cannot be read or made."""
+    try:
+        found = read_key(path) if path.exists() else _write(path, key)
+    except OSError as error:
+        raise _unusable(path, error) from None
+    if found.public_key != key.public_key:
+        raise StartupError(f"{path} holds another key already; remove it, or use another data directory")
+
+
+def _unusable(path: Path, error: OSError) -> StartupError:
+    return StartupError(f"{path}: key cannot be read or made: {error.strerror}; set node.key_file")
 
 
 def read_key(path: Path) -> PrivateKey:
@@ -38,8 +50,12 @@ def read_key(path: Path) -> PrivateKey:
 
 def create_key(path: Path, entropy: Entropy) -> PrivateKey:
     """Write a new key to a file that must not exist, or leave alone one made meanwhile. Raises OSError."""
+    return _write(path, PrivateKey.generate(entropy))
+
+
+def _write(path: Path, key: PrivateKey) -> PrivateKey:
+    """Write a key as a whole, unless the file has been made meanwhile; return the one that is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    key = PrivateKey.generate(entropy)
     partial = path.with_name(f".{path.name}.{key.public_key.hex()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -74,6 +74,16 @@ def test_a_data_directory_that_cannot_be(folder: Path, name: str) -> None:
         new_protocol(listen=LOOPBACK, data_dir=folder / name)
 
 
+@pytest.mark.parametrize("name", ["file", "file/x", "folder"])
+def test_a_private_key_that_cannot_be_written(folder: Path, name: str) -> None:
+    """One line, too, and nothing is left behind."""
+    (folder / "file").write_text("")
+    (folder / "folder" / "key").mkdir(parents=True)
+    with pytest.raises(StartupError, match=r"key cannot be read or made: .*; set node\.key_file"):
+        new_protocol("11" * 32, LOOPBACK, data_dir=folder / name)
+    assert sorted(path.name for path in folder.rglob("*")) == ["file", "folder", "key"]
+
+
 def test_paths_in_the_home_directory(folder: Path, nodes: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """~ is the home directory, as in the configuration, and no folder of that name."""
     monkeypatch.setenv("HOME", str(folder))
