@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
 
@@ -36,6 +36,7 @@ PROCESSES_VARIABLE: Final = "CODEXDHT_WIRE__PROCESSES"
 """supervisord reads this one by itself: it starts as many wire processes."""
 RUN_DIR: Final = "run"
 """The run directory in the data directory, where no other is configured."""
+_CURVE_PATHS: Final = ("curve_server_key", "curve_clients")
 _PREFIX: Final = "CODEXDHT_"
 _LONGEST_SHOWN: Final = 200
 _NOT_SETTINGS: Final = frozenset(
@@ -139,7 +140,7 @@ class Config:
         self.wire = self._with_shared("wire", sections.wire)
         self.routing = self._with_shared("routing", sections.routing)
         self.store = self._with_shared("store", sections.store)
-        self.api = self._with_shared("api", sections.api)
+        self.api = self._with_paths("api", self._with_shared("api", sections.api), _CURVE_PATHS)
         for endpoint in self.api.endpoints:
             self._check_endpoint(endpoint)
         self.data_dir = self._path("node.data_dir", self.node.data_dir).absolute()
@@ -160,6 +161,12 @@ class Config:
         except RuntimeError:
             pass
         raise self._error(key, f"found {text!r}, expected a path; ~name only for a user there is")
+
+    def _with_paths(self, section: str, settings: _S, names: Sequence[str]) -> _S:
+        """Return an actor's settings with those that are paths, and given, as the system understands them."""
+        given = {name: text for name in names if (text := getattr(settings, name))}
+        paths = {name: str(self._path(f"{section}.{name}", text)) for name, text in given.items()}
+        return msgspec.structs.replace(settings, **paths)
 
     def _check_endpoint(self, text: str) -> None:
         if not is_endpoint(text):

@@ -191,6 +191,7 @@ def test_a_section_that_is_no_table_and_a_variable_for_it_are_no_trouble(folder:
         ("CODEXDHT_WIRE__SESSIONS", "[" + "9" * 5000 + "]", "wire.sessions: found '[999"),
         ("CODEXDHT_WIRE__SESSIONS", "[0x" + "f" * 5000 + "]", "found an integer of thousands of digits"),
         ("CODEXDHT_NODE__RUN_DIR", "~nobody-at-all/x", "node.run_dir: found '~nobody-at-all/x'"),
+        ("CODEXDHT_API__CURVE_CLIENTS", "~nobody-at-all/x", "api.curve_clients: found '~nobody-at-all/x'"),
         ("CODEXDHT_LOG__DIRECTORY", "a\0b", "log.directory: found 'a\\x00b'"),
         ("CODEXDHT_STORE__MAX_BYTES", "9" * 30, "store.max_bytes"),
         ("CODEXDHT_API__ENDPOINTS", "tcp://127.0.0.1:65536", "port 0 to 65535"),
@@ -207,6 +208,17 @@ def test_what_follows_from_a_wrong_variable_names_it_too(variable: str, value: s
     assert str(error.value).startswith(variable)
     assert part in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_every_path_may_be_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of the API's endpoints, too."""
+    monkeypatch.setenv("HOME", "/home/me")
+    names = ("NODE__DATA_DIR", "NODE__RUN_DIR", "NODE__KEY_FILE", "LOG__DIRECTORY")
+    names += ("API__CURVE_SERVER_KEY", "API__CURVE_CLIENTS")
+    config = load_config(SHIPPED, {f"CODEXDHT_{name}": "~/x" for name in names})
+    paths = (config.data_dir, config.run_dir, config.key_file, config.log_dir)
+    assert {*map(str, paths), config.api.curve_server_key, config.api.curve_clients} == {"/home/me/x"}
+    assert load_config(SHIPPED, {}).api.curve_clients == ""
 
 
 @pytest.mark.parametrize(
