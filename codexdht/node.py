@@ -134,11 +134,13 @@ def check_not_running(config: Config) -> None:
 
 
 def stop_node(run_dir: Path, timeout: float = _STOP_SECONDS) -> None:
-    """Stop the node with a run directory and wait until it is gone. Raises NotRunning when there is none, and
-    RequestTimeout when it does not end."""
+    """Stop the node with a run directory and wait until it is gone. Raises NotRunning when there is none,
+    RequestTimeout when it does not end, and PermissionError where the directory is closed to this user."""
     told = {0}
     held = holders(run_dir)
     if not held:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.listdir(run_dir)  # in another user's directory no holder is seen, whoever runs there
         raise NotRunning(f"no node runs in {run_dir}")
     end = time.monotonic() + timeout
     while held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -28,6 +29,19 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="cdx-"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def closed(folder: Path) -> Iterator[Path]:
+    """A folder that this process cannot enter: another user's, for one that runs as root."""
+    path, user = folder / "closed", os.geteuid()
+    path.mkdir(mode=0o000)
+    folder.chmod(0o755)
+    if user == 0:
+        os.seteuid(65534)
+    yield path
+    os.seteuid(user)
+    path.chmod(0o700)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final, NamedTuple
 
 import zmq
@@ -63,4 +64,15 @@ def no_node(endpoint: str, curve: CurveKeys | None) -> str:
     """Return what to say when nobody answers."""
     if curve is not None:
         return f"no node answers at {endpoint}, or it is another one, or it does not know this client's key"
+    if _is_closed(endpoint):
+        return f"{endpoint} is closed to this user; ask as the user that the node runs as"
     return f"no node answers at {endpoint}; `codexdht up` starts one"
+
+
+def _is_closed(endpoint: str) -> bool:
+    """Tell whether an ipc endpoint is in a directory that this user cannot enter, as a node's run directory is."""
+    try:
+        os.stat(endpoint.removeprefix("ipc://"))
+    except (OSError, ValueError) as error:
+        return isinstance(error, PermissionError)
+    return False

@@ -6,12 +6,13 @@ import asyncio
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codexdht.client import AsyncClient, Client, Key
-from codexdht.errors import BadRequest, InvalidParams
+from codexdht.errors import BadRequest, InvalidParams, NotRunning
 from codexdht.testing.scripted_node import OWN, ScriptedNode
 
 ID = bytes(range(32))
@@ -122,3 +123,12 @@ def test_one_loop_after_another(serve: Serve, endpoint: str, is_closed: bool) ->
 
     assert asyncio.run(use(is_closed)) == OWN.encoded
     assert asyncio.run(use(True)) == OWN.encoded
+
+
+def test_a_node_of_another_user(closed: Path) -> None:
+    """What keeps the client away is said, and not that there is none."""
+    with (
+        Client(f"ipc://{closed}/api.sock", connect_timeout=0.1) as client,
+        pytest.raises(NotRunning, match="is closed to this user"),
+    ):
+        client.stats()

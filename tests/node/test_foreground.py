@@ -117,3 +117,9 @@ def test_down_stops_no_process_that_took_over_an_old_id(folder: Path) -> None:
             stop_node(folder / "run")
         stranger.communicate()
     assert stranger.returncode == 0
+
+
+def test_down_says_where_it_cannot_look(closed: Path) -> None:
+    """That no node runs is not known there."""
+    with pytest.raises(PermissionError):
+        stop_node(closed)
