@@ -26,6 +26,7 @@ from codexdht.client.protocol import SOCKET_NAME, Record
 from codexdht.config import FILE_VARIABLE, PROCESSES_VARIABLE, Config, load_config
 from codexdht.errors import CodexDhtError, ConfigError, NotRunning, RequestTimeout, StartupError
 from codexdht.forwarding import Forwarding
+from codexdht.paths import expanded
 
 OWNER_VARIABLE: Final = "CODEXDHT_OWNER_PID"
 PYTHON_VARIABLE: Final = "CODEXDHT_PYTHON"
@@ -67,15 +68,9 @@ def local_endpoint(config: Config) -> str | None:
 def _default_config() -> Path:
     here = Path("config/codexdht.toml")
     named = os.environ.get(FILE_VARIABLE)
-    return _expanded(named) if named else here if here.is_file() else shipped_file("config/codexdht.toml")
-
-
-def _expanded(path: str | Path) -> Path:
-    """Return a path with ~ replaced. Raises ConfigError."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ConfigError(f"{str(path)!r}: there is no such home directory") from None
+    if named:
+        return expanded(named, ConfigError)
+    return here if here.is_file() else shipped_file("config/codexdht.toml")
 
 
 def _own_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -88,7 +83,7 @@ def node_environment(config: Path | None, overrides: Mapping[str, str]) -> tuple
     Raises ConfigError when that is wrong: better here than in four processes.
     """
     environ = dict(os.environ) | dict(overrides)
-    environ[FILE_VARIABLE] = str((_expanded(config) if config else _default_config()).absolute())
+    environ[FILE_VARIABLE] = str((expanded(config, ConfigError) if config else _default_config()).absolute())
     environ[PYTHON_VARIABLE] = sys.executable
     config_read = load_config(environ=environ)
     environ[PROCESSES_VARIABLE] = str(config_read.wire.processes)
@@ -344,7 +339,7 @@ def new_protocol(
         "network.listen": listen,
         "network.announce": announce,
         "network.bootstrap": _texts(bootstrap),
-        **({"node.data_dir": _expanded(data_dir).absolute()} if data_dir is not None else {}),
+        **({"node.data_dir": expanded(data_dir, ConfigError).absolute()} if data_dir is not None else {}),
         **(settings or {}),
     }
     overrides = {f"CODEXDHT_{key.replace('.', '__').upper()}": _text(value) for key, value in values.items()}

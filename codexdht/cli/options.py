@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from codexdht import paths
 from codexdht.errors import InvalidParams
 
 if TYPE_CHECKING:
@@ -121,8 +122,6 @@ def expanded(path: Path) -> Path:
     """Return a path with ~ replaced. Raises InvalidParams."""
     try:
         str(path).encode()
-        return path.expanduser()
     except UnicodeError:
         raise InvalidParams(f"{str(path)!r}: expected a path in UTF-8") from None
-    except RuntimeError:
-        raise InvalidParams(f"{str(path)!r}: there is no such home directory") from None
+    return paths.expanded(path, InvalidParams)

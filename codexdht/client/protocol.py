@@ -14,6 +14,7 @@ import msgspec
 
 from codexdht.api.settings import LARGEST_REQUEST
 from codexdht.errors import API_ERRORS, BadRequest, InternalError, InvalidParams
+from codexdht.paths import expanded
 
 T = TypeVar("T")
 Kind = Literal["dht", "provider"]
@@ -33,11 +34,8 @@ def default_endpoint(data_dir: Path | str | None = None) -> str:
     """
     run_dir = os.environ.get("CODEXDHT_NODE__RUN_DIR")
     data = Path(data_dir or os.environ.get("CODEXDHT_NODE__DATA_DIR", "data"))
-    folder = Path(run_dir) if run_dir else data / "run"
-    try:
-        return f"ipc://{folder.expanduser().absolute() / SOCKET_NAME}"
-    except RuntimeError:
-        raise InvalidParams(f"{str(folder)!r}: there is no such home directory") from None
+    folder = expanded(run_dir or data / "run", InvalidParams)
+    return f"ipc://{folder.absolute() / SOCKET_NAME}"
 
 
 # Keys and records as arguments --------------------------------------------------------------------------------
