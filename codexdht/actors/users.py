@@ -99,7 +99,8 @@ class UsersPort:
 
 def _raise_descriptor_limit() -> None:
     """Let as many clients connect as this process may open descriptors for, 65,536 at most: the usual limit of 1,024 is
-    soft. One client too many, and libzmq aborts the process."""
+    soft. One client too many at an ipc endpoint, and libzmq aborts the process: it accepts by itself, faster than its
+    monitor can be followed, and to unbind would close the other clients' connections, too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_OPEN if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN)
     if soft != resource.RLIM_INFINITY and soft < most:
