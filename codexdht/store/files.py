@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import Final
 
 from codexdht.errors import StoreError
+from codexdht.store.backend import NoRoom
 
 _FILE: Final = "owner.lock"
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Owner:
@@ -54,6 +57,34 @@ class Owner:
             self._released = True
             os.ftruncate(self._file, 0)
             os.close(self._file)
+
+
+def reserve(file: Path, size: int) -> None:
+    """Give a file that will be mapped its place on the disk: where a full disk has none, whoever writes to the mapped
+    file is killed (SIGBUS). Raises NoRoom; what else may be wrong is left to whoever opens the file.
+
+    One that has a place already is let be: closing it here would end what locks this process has on it.
+    """
+    if _has_place(file):
+        return
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise NoRoom(f"no room for {file}: {error.strerror}") from None
+    finally:
+        os.close(handle)
+
+
+def _has_place(file: Path) -> bool:
+    try:
+        return file.stat().st_blocks > 0
+    except OSError:
+        return False
 
 
 def replace_file(source: Path, target: Path, companion: Path) -> None:

@@ -31,9 +31,9 @@ import lmdb
 
 from codexdht.errors import StoreError
 from codexdht.store.backend import ADVICE, PAIRS, PREFIX, NoRoom, Row, Table, cannot_start
-from codexdht.store.files import Owner
+from codexdht.store.files import Owner, reserve
 from codexdht.store.lmdb_errors import explain
-from codexdht.store.pages import DATA_FILE, check_structure, count_pages, name_of
+from codexdht.store.pages import DATA_FILE, LOCK_FILE, LOCK_SIZE, check_structure, count_pages, name_of
 from codexdht.store.settings import StoreSettings
 
 _CRASHES: Final = 3
@@ -72,7 +72,7 @@ class LmdbBackend:
         check: Check | None = None,
     ) -> None:
         """Open the environment in a directory, which is made if it is missing (unless read_only). lock: others may read
-        it meanwhile; that takes a file that is mapped, and kills the process if the disk has no room for it (SIGBUS).
+        it meanwhile; that takes a file of its own, which is mapped.
 
         Raises StoreError when it is damaged, in use by another process (unless read_only), or not accessible.
         """
@@ -99,6 +99,8 @@ class LmdbBackend:
             raise (cannot_start(error) if isinstance(error, NoRoom) else error) from None
 
     def _open(self) -> None:
+        if self._lock:
+            reserve(self.path / LOCK_FILE, LOCK_SIZE)
         try:
             self._env = lmdb.open(
                 str(self.path),

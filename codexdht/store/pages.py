@@ -14,6 +14,8 @@ DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "lock.mdb"
 """Readers' snapshots, and the number of the last commit. It says which root in DATA_FILE is the newer one, as long as
 any process has it open, so it must never outlive the file it was made for."""
+LOCK_SIZE: Final = 8192
+"""What LMDB makes of it, mapped, for 126 readers."""
 _NAMES: Final = {Table.BY_PEER: "by_peer_3", Table.BY_EXPIRY: "by_expiry_3"}
 _MISCOUNT: Final = re.compile(
     "|".join(rf"/{_NAMES[table]} DB: walked .*pages.*, record says" for table in PAIRS)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +133,46 @@ def test_new_store_on_a_full_disk(store_dir: Path, file_size_limit: Any, size: i
         start()
     file_size_limit(None)
     start()
+
+
+ON_A_FULL_DISK = """
+mount -t tmpfs -o size=256k none "$1" || exit 77
+"$2" -c "$3" "$1" && rm "$1/lock.mdb"
+head -c 1M /dev/zero > "$1/rest" 2> /dev/null
+"$2" -c "$3" "$1"
+"""
+OPENING = """
+import sys
+from codexdht.errors import StoreError
+from codexdht.store.lmdb_backend import open_lmdb
+from codexdht.store.settings import StoreSettings
+
+try:
+    open_lmdb(sys.argv[1], StoreSettings()).close()
+except StoreError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare")
+def test_a_full_disk_kills_nobody(store_dir: Path) -> None:
+    """LMDB maps the file of its locks. Where the disk has no room for that, opening the store is an error, and not the
+    end of the process by SIGBUS."""
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", ON_A_FULL_DISK, "sh"]
+    found = subprocess.run(
+        [*command, str(store_dir), sys.executable, OPENING], capture_output=True, text=True, check=False
+    )
+    if "unshare" in found.stderr or found.returncode == 77:
+        pytest.skip("no file system of one's own")
+    assert found.returncode == 0
+    assert "lock.mdb: No space left on device; make room on its disk" in found.stdout
+
+
+def test_the_locks_have_their_place_on_the_disk(store_dir: Path) -> None:
+    """All of it, from the beginning: a disk that becomes full later leaves none for further readers."""
+    with contextlib.closing(open_lmdb(store_dir, StoreSettings())):
+        locks = (store_dir / "lock.mdb").stat()
+        assert locks.st_blocks * 512 >= locks.st_size > 0
 
 
 def test_full_disk(make_disk_store: Any, file_size_limit: Any) -> None:
