@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 from weakref import WeakSet
 
-from codexdht.messages.internal import DropProvided, ListProvided, PutProvided
+from codexdht.messages.internal import DropProvided, ListProvided, Message, PutProvided
 from codexdht.routing.core import Core
 from codexdht.routing.storelink import OnRefusal, OnValue, StoreLink
 
@@ -48,17 +50,20 @@ def _ignore(_value: Any, _now: float) -> None:
 class Remembered:
     """Lists these keys and has the store write down what becomes of them.
 
-    `_fresh` are publications that are written down with the next flush: Unix time and record by key. `_pages` are those
-    that somebody still works on.
+    `_fresh` are publications that are written down with the next flush: Unix time and record by key. `_changing` are
+    the keys of changes that the store has not confirmed: it lists at once, and writes when it comes to that. `_pages`
+    are those that somebody still works on.
     """
 
-    __slots__ = ("_flushing", "_fresh", "_pages", "_store", "_timers")
+    __slots__ = ("_changes", "_changing", "_flushing", "_fresh", "_pages", "_store", "_timers")
 
     def __init__(self, core: Core, store: StoreLink) -> None:
         self._store = store
         self._timers = core.timers
         self._fresh: dict[bytes, tuple[float, bytes]] = {}
         self._flushing = False
+        self._changes = 0
+        self._changing: dict[int, list[bytes]] = {}
         self._pages: WeakSet[Page] = WeakSet()
 
     def put(
@@ -70,14 +75,14 @@ class Remembered:
         on_refusal: OnRefusal | None = None,
     ) -> None:
         """Remember keys with the Unix times of their last publications, and the record that they go with."""
-        self._outdate([key for key, _ in rows])
-        deadline = now + STORE_TIMEOUT
-        self._store.ask(PutProvided, rows, kept, on_value=on_kept, on_refusal=on_refusal, deadline=deadline)
+        keys = [key for key, _ in rows]
+        self._change(
+            keys, partial(PutProvided, items=rows, record=kept), on_kept, on_refusal, now + STORE_TIMEOUT
+        )
 
     def drop(self, keys: list[bytes], on_value: OnValue, on_refusal: OnRefusal, deadline: float) -> None:
         """Forget keys."""
-        self._outdate(keys)
-        self._store.ask(DropProvided, keys, on_value=on_value, on_refusal=on_refusal, deadline=deadline)
+        self._change(keys, partial(DropProvided, keys=keys), on_value, on_refusal, deadline)
 
     def published(self, key: bytes, unix: float, kept: bytes, now: float) -> None:
         """Write down soon that a key was published at a Unix time."""
@@ -99,7 +104,7 @@ class Remembered:
 
     def page(self, start: int, limit: int, on_page: OnPage, now: float) -> None:
         """Ask for the first rows whose keys are not below start, in their order."""
-        page = Page(self._fresh)
+        page = Page(chain(self._fresh, *self._changing.values()))
         self._pages.add(page)
 
         def on_rows(rows: list[Row] | None, at: float) -> None:
@@ -108,6 +113,32 @@ class Remembered:
 
         key = start.to_bytes(32, "big")
         self._store.ask(ListProvided, key, limit, on_value=on_rows, deadline=now + STORE_TIMEOUT)
+
+    def _change(
+        self,
+        keys: list[bytes],
+        request: Callable[..., Message],
+        on_value: OnValue,
+        on_refusal: OnRefusal | None,
+        deadline: float,
+    ) -> None:
+        self._outdate(keys)
+        self._changes += 1
+        number = self._changes
+        self._changing[number] = keys
+
+        def on_done(value: Any, now: float) -> None:
+            del self._changing[number]
+            on_value(value, now)
+
+        def on_refused(code: str, text: str, now: float) -> None:
+            del self._changing[number]
+            if on_refusal is not None:
+                on_refusal(code, text, now)
+            else:
+                on_value(None, now)
+
+        self._store.ask(request, on_value=on_done, on_refusal=on_refused, deadline=deadline)
 
     def _outdate(self, keys: list[bytes]) -> None:
         """What is listed of these keys, or waits to be written down, holds no more."""

@@ -298,6 +298,34 @@ def test_a_key_may_be_withdrawn_while_the_store_lists_it(swarm: Any) -> None:
     assert not any(KEY in peer.providers for peer in swarm.peers.values())
 
 
+def test_a_withdrawal_that_the_store_has_not_come_to_yet_is_not_undone(swarm: Any) -> None:
+    """The store lists at once, while a change that it was asked for before may wait behind others: what it lists of
+    such keys brings none back."""
+    swarm.grow(20)
+    memory = Provided()
+    memory.items = {KEY: (0.0, b"")}
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], stored=memory.answers())
+    swarm.run(5)
+    waiting: list[Any] = []
+    answer = swarm._store
+
+    def late(peer: Any, message: Any) -> None:
+        if isinstance(message, DropProvided):
+            waiting.append(message)
+            return
+        answer(peer, message)
+        if peer is me and isinstance(message, ListProvided) and waiting:
+            answer(me, waiting.pop())
+
+    swarm._store = late
+    swarm.tell(me, Withdraw(API, 2, swarm.now + 60, [KEY]))
+    swarm.run(60)
+    assert me.reply(2) == Done(2, None)
+    assert memory.items == {}
+    assert not any(KEY in peer.providers for peer in swarm.peers.values())
+
+
 def test_a_key_may_be_withdrawn_while_its_holders_are_counted(swarm: Any) -> None:
     """A check that finds a key lost does not publish it when it has been withdrawn meanwhile."""
     swarm.grow(20)
