@@ -25,6 +25,7 @@ _LOAD_AGAIN = 10.0
 _SAVED_WAIT = 1.5
 _SAVED_SPACING = 0.05
 _RETRY_LONGEST = 30.0
+_DOUBLINGS = 5
 _BUSY_PAUSE = 1.0
 _OTHERS = 2
 
@@ -131,7 +132,7 @@ class Maintenance:
         gone or we are cut off."""
         if self.running and not entry.retrying:
             entry.retrying = True
-            pause = min(2.0 ** (entry.failures - 1), _RETRY_LONGEST)
+            pause = min(2.0 ** min(entry.failures - 1, _DOUBLINGS), _RETRY_LONGEST)
             self._after(pause, now, partial(self._retry, entry))
             if entry.failures == 1:
                 self._check_others(now)

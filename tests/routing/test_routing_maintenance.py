@@ -44,6 +44,22 @@ def test_dead_nodes_leave_and_the_network_heals(swarm: Any) -> None:
     assert found["nodes"] == [swarm.peers[i].record.encoded for i in swarm.closest(KEY, me)]
 
 
+def test_a_node_that_may_never_be_dropped_fails_for_ever(swarm: Any) -> None:
+    """With a least reliability of 0 a silent node without a replacement stays, and is asked every half minute."""
+    peers = swarm.grow(3, settings=RoutingSettings(min_reliability=0.0))
+    swarm.run(60)
+    me, gone = peers[0], peers[2]
+    gone.alive = False
+    swarm.run(60)
+    entry = me.machine.table.get(gone.record.node_id)
+    entry.failures = 1024
+    asked = len(me.calls)
+    swarm.run(600)
+    assert me.machine.table.get(gone.record.node_id) is entry
+    assert entry.failures > 1030
+    assert sum(call.kind == Kind.PING and call.node_id == entry.node_id for call in me.calls[asked:]) >= 10
+
+
 def test_when_nobody_answers_the_fault_is_ours(swarm: Any) -> None:
     """An hour without any network empties no table, and afterwards everything works again."""
     peers = swarm.grow(20)
