@@ -231,8 +231,10 @@ class RoutingMachine:
         self._published.flush(now)
         self._maintenance.save(now, on_saved)
 
-    def _on_clock_set(self, clock: ClockSet, _now: float) -> None:
+    def _on_clock_set(self, clock: ClockSet, now: float) -> None:
+        step = clock.unix_offset - self.local.unix_offset
         self.local.unix_offset = clock.unix_offset
+        self._published.clock_stepped(step, now)
 
     def _on_local_records(self, records: LocalRecords, now: float) -> None:
         before = self.local.default_record

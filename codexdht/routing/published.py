@@ -32,9 +32,9 @@ class Published:
     The walk visits the key space in `_SLICES` steps, one turn in `_period` seconds, so that work is spread evenly and
     neighbouring keys share lookups. No key becomes older than one and a half periods, 18 h of a lifetime of 24 h: one
     that would, before the walk comes to it next, is due. A sweep looks for such keys everywhere at once: after a
-    restart, as the walk may have come to them while the node was down; after a failure; when the record that they were
-    published with has changed; and when a sample of keys shows that their holders leave faster than the period allows;
-    the period then becomes the time in which half of them leave.
+    restart, as the walk may have come to them while the node was down; when the machine has slept; after a failure;
+    when the record that they were published with has changed; and when a sample of keys shows that their holders leave
+    faster than the period allows; the period then becomes the time in which half of them leave.
 
     `_active` are keys on their way, with the query whose end will be written down; a key withdrawn meanwhile is in it
     no longer. `_run` numbers starts, so that timers of an earlier one do nothing.
@@ -110,6 +110,12 @@ class Published:
     def record_changed(self, now: float) -> None:
         """Publish again soon what was published with the default record as it was before: it may lead nowhere now."""
         if self.running:
+            self._sweep_later(now)
+
+    def clock_stepped(self, seconds: float, now: float) -> None:
+        """Publish soon what has become old by more time than the walk knows of: the machine has slept, or its clock was
+        wrong."""
+        if self.running and abs(seconds) > self._period / _SLICES:
             self._sweep_later(now)
 
     # For users ----------------------------------------------------------------------------------------------------

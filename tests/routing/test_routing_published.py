@@ -121,6 +121,22 @@ def test_a_publication_of_a_clock_that_was_ahead_does_not_count(swarm: Any) -> N
     assert 0 < memory.items[KEY][0] < swarm.now + offset
 
 
+def test_a_machine_that_slept_publishes_what_has_become_old_meanwhile(swarm: Any) -> None:
+    """Its monotonic clock stood still, and so did the walk, which may be half a day from a key that others forget."""
+    swarm.grow(20)
+    memory = Provided()
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], stored=memory.answers())
+    swarm.run(60)
+    keys = [bytes([i]) * 32 for i in range(0, 256, 16)]
+    swarm.ask(me, Publish(API, 1, swarm.now + 5, keys, me.record.encoded), 60)
+    slept = 20 * 3600.0
+    swarm.tell(me, ClockSet(me.machine.local.unix_offset + slept))
+    swarm.run(120)
+    assert all(unix > UNIX + slept for unix, _ in memory.items.values())
+    assert len(memory.items) == 16
+
+
 @pytest.mark.parametrize("key", [b"\xff" * 32, bytes(32)], ids=["highest", "lowest"])
 def test_lost_holders_are_noticed_and_shorten_the_period(swarm: Any, key: bytes) -> None:
     """When a check finds that hardly anybody still has a key, it is published at once, and all more often from then.
