@@ -40,7 +40,6 @@ _CRASHES: Final = 3
 _MIN_RESERVE: Final = 8 * 1024 * 1024
 _OLD_TABLES: Final = (b"by_peer", b"by_expiry", b"by_peer_2", b"by_expiry_2")
 
-
 Submit = Callable[[Callable[[], Any]], "Future[Any]"]
 """Has another thread, always the same one, do something."""
 Check = Callable[[Path], list[str]]
@@ -231,15 +230,11 @@ class LmdbBackend:
         return self._committing is not None
 
     def rollback(self) -> None:
-        """See `Backend`. A failed write of the root page has put the environment out of use: it is opened anew."""
+        """See `Backend`."""
         self._end_writing()
-        try:
-            self._env.reader_check()
-            self._read()
-        except lmdb.Error:
-            self._reader = None
-            self._env.close()
-            self._open()
+        self.release()
+        self.forget_dead_readers()
+        self.count(Table.META)  # opens anew what is out of use, as every read does
         self.release()
 
     def release(self) -> None:
@@ -328,7 +323,16 @@ class LmdbBackend:
             self._owner = None
 
     def _read(self) -> lmdb.Transaction[bytes]:
-        self._reader = self._env.begin()
+        """Begin to read. A commit that could not write its root, whether `advance` has told of it or not, has put the
+        environment out of use: it is opened anew."""
+        try:
+            self._reader = self._env.begin()
+        except lmdb.PanicError:
+            if self._committing is not None:
+                self._committing.exception()
+            self._env.close()
+            self._open()
+            self._reader = self._env.begin()
         return self._reader
 
     def _write(self) -> lmdb.Transaction[bytes]:

@@ -214,6 +214,32 @@ def test_no_room_loses_what_is_not_on_disk(store: Any, disk: SlowDisk) -> None:
     assert store.get(2) == []
 
 
+class OutOfUse:
+    """What LMDB makes of an environment when the root page of a commit could not be written."""
+
+    def __init__(self, env: Any) -> None:
+        self.close = env.close
+
+    def begin(self, **_: Any) -> None:
+        raise lmdb.PanicError("MDB_PANIC")
+
+
+def test_reads_go_on_before_anybody_was_told_that_the_root_had_no_room(store: Any, disk: SlowDisk) -> None:
+    """That is no damage: peers are answered, and then whoever waits for the commit is told."""
+    disk.is_slow = False
+    store.add(1, peer=0)
+    store.wait(0.1)
+    disk.is_slow = True
+    assert put(store, [2], peer=1) == []
+    disk.fail()
+    store.backend._disk._env = OutOfUse(store.backend._disk._env)
+    assert store.get(1) == [(0, 1)]
+    assert store.get(2) == [(1, 1)]
+    store.machine.tick(store.now)
+    assert [answer.code for answer in store.sent(Actor.API)] == ["storage_full"]
+    assert store.get(2) == []
+
+
 changes = st.one_of(
     st.tuples(st.sampled_from(["put", "delete"]), st.integers(0, 12)),
     st.tuples(st.sampled_from(["start", "advance", "finish", "commit", "fail"]), st.just(0)),
