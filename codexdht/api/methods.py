@@ -157,10 +157,9 @@ def _publish(
             return count([0] * len(keys)) | {"complete": False}
         return count(published.value["nodes"]) | {"complete": published.value["complete"]}
 
-    fields = (keys, record)
-    return Plan(
-        [Ask(Actor.STORE, internal.PutProvider, fields), Ask(Actor.ROUTING, internal.Publish, fields)], finish
-    )
+    stored = Ask(Actor.STORE, internal.PutProvider, (keys, record))
+    sent = Ask(Actor.ROUTING, internal.Publish, (keys, record if spr else b""))
+    return Plan([stored, sent], finish)
 
 
 def _get_providers(given: params.FindProviders, local: Local) -> Plan:

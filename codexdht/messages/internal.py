@@ -148,9 +148,9 @@ class FindProviders(_Message, frozen=True, tag=16):
 
 
 class Publish(_Message, frozen=True, tag=17):
-    """To routing: send our record to the nodes closest to each key, and remember to go on doing so. The local
-    store is asked by the API actor, not here; by routing when it publishes again. Done: {"nodes": [n per key],
-    "complete": bool}."""
+    """To routing: send a record to the nodes closest to each key, and remember to go on doing so; an empty one stands
+    for our own, as it is each time. The local store is asked by the API actor, not here; by routing when it publishes
+    again. Done: {"nodes": [n per key], "complete": bool}."""
 
     asker: int
     request: int

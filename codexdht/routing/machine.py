@@ -244,6 +244,7 @@ class RoutingMachine:
             self.counters["local_records_bad"] += 1
             return
         self._live(self.local.life, now)
+        self._users.records_told(now)
         if self.local.default_record != before:
             self._published.record_changed(now)
 

@@ -126,8 +126,10 @@ class Published:
         """Return the query that publishes keys for a user, who runs it, and remember them until they are withdrawn:
         `on_kept` is called when that is on disk, or at once where nothing is published again.
 
-        A user's own record is remembered with them; the default one is looked up each time, as it may change.
+        A user's own record is remembered with them; the default one, which an empty one stands for, is looked up each
+        time, as it may change.
         """
+        record = record or self._local.default_record
         kept = b"" if record in (self._local.provider_record, self._local.default_record) else record
         if self._settings.republish:
             self._remembered.put([(key, 0.0) for key in keys], kept, now, on_kept, on_refusal)

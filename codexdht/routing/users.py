@@ -51,7 +51,8 @@ OnRecord = Callable[[SignedPeerRecord, float], None]
 
 class UserRequests:
     """Each request gets one Done or one Failed a little before its deadline at the latest. Queries that come before the
-    life of the node is known get none: the API actor, asked by Hello, sends them again behind the life.
+    life of the node is known get none: the API actor, asked by Hello, sends them again behind the life. Publications of
+    our own record wait in `_unsigned` until the wire has told what it is.
 
     `_asking` are the requests, by asker and number, for which a node is being asked just now.
     """
@@ -69,6 +70,7 @@ class UserRequests:
         "_settings",
         "_store",
         "_timers",
+        "_unsigned",
     )
 
     def __init__(
@@ -94,6 +96,7 @@ class UserRequests:
         self._counters = core.counters
         self._timers = core.timers
         self._asking: dict[tuple[int, int], Timer] = {}
+        self._unsigned: list[Publish] = []
 
     def lookup(self, request: Lookup, now: float) -> None:
         """Find the nodes closest to a target."""
@@ -147,6 +150,9 @@ class UserRequests:
         """Send a record to the nodes closest to each key. The user hears of it when the keys are also remembered."""
         if self._refused(request):
             return
+        if not request.record and not self._local.default_record:
+            self._unsigned.append(request)
+            return
         ended: list[bool] = []
 
         def on_end(complete: bool, _at: float) -> None:
@@ -163,6 +169,12 @@ class UserRequests:
             on_refusal=lambda code, text, _: self._fail(request, code, text),
         )
         self._runner.start(query, on_end, now, self._times(request, now)[0])
+
+    def records_told(self, now: float) -> None:
+        """Our own records are known: go on with what has waited for them."""
+        waiting, self._unsigned = self._unsigned, []
+        for request in waiting:
+            self.publish(request, now)
 
     def withdraw(self, request: Withdraw, now: float) -> None:
         """Publish keys no longer."""

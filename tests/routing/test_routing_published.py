@@ -270,6 +270,26 @@ def test_a_record_that_changes_while_keys_are_being_published_reaches_them_all(
     assert all(unix > UNIX for unix, _ in memory.items.values())
 
 
+def test_our_own_record_is_published_as_it_is_by_then(swarm: Any) -> None:
+    """Whoever asks need not know of its last change. A process that has just started waits for it, and takes none for
+    the user's own: it would be published for ever."""
+    swarm.grow(20)
+    memory, key = Provided(), swarm.signer.key()
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], record=swarm.signer.record(key=key), stored=memory.answers())
+    swarm.run(60)
+    told = changed(swarm, me, key, 9001)
+    swarm.tell(me, LocalRecords(b"", b""))
+    swarm.tell(me, Publish(API, 1, swarm.now + 5, [KEY], b""))
+    assert memory.items == {}
+    swarm.tell(me, told)
+    swarm.run(4)
+    assert me.answer(1)["complete"]
+    assert memory.items[KEY][1] == b""
+    records = [peer.providers[KEY] for peer in swarm.peers.values() if KEY in peer.providers]
+    assert records == [[told.record]] * 16
+
+
 def test_keys_that_wait_their_turn_in_a_sweep_may_be_withdrawn_or_published(swarm: Any) -> None:
     """A key that is withdrawn while those of other records are published is neither published nor remembered; one that
     its user publishes with another record meanwhile stays with that."""
