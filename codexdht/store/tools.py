@@ -170,6 +170,9 @@ class _Import:
         if expiry <= time:
             self._refuse("expired")
             return
+        if len(record.encoded) > self._settings.max_record_size:
+            self._refuse("refused_record_size")
+            return
         new = Announcement(key, record.node_id, record.seq, record.encoded, expiry, source, False)
         outcome = self._providers.announce(new, time, self._latest_seq)
         if outcome in (Outcome.ADDED, Outcome.REFRESHED, Outcome.UNCHANGED):

@@ -14,6 +14,7 @@ import lmdb
 import pytest
 
 from codexdht.errors import StorageFull, StoreError
+from codexdht.records import multiaddress_of_endpoint, sign_record
 from codexdht.store.backend import Table
 from codexdht.store.lmdb_errors import explain
 from codexdht.store.settings import StoreSettings
@@ -214,6 +215,22 @@ def test_import_obeys_limits(make_disk_store: Any) -> None:
     settings = StoreSettings(max_records=10)
     report = import_records(target.path, lines_of(store.path), store.unix, settings=settings)
     assert (report.taken, report.refused) == (10, {"refused_records_full": 50})
+    target.start()
+
+
+def test_import_takes_no_larger_records_than_the_node(make_disk_store: Any) -> None:
+    """Their size is limited wherever they come from."""
+    store, target = make_disk_store(), make_disk_store()
+    large = sign_record(store.keys[1], 1, [multiaddress_of_endpoint(("1.2.3.4", 9000))] * 30)
+    assert 256 < len(large.encoded) <= 4096
+    store.add(1, peer=0)
+    store.add_record(store.key(1), large.encoded, large.node_id)
+    store.stop()
+    target.stop()
+    settings = StoreSettings(max_record_size=256)
+    report = import_records(target.path, lines_of(store.path), store.unix, settings=settings)
+    assert (report.taken, report.refused) == (1, {"refused_record_size": 1})
+    store.start()
     target.start()
 
 
