@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +74,7 @@ def reserve(file: Path, size: int) -> None:
     except OSError:
         return
     try:
+        _give(handle, file.parent.stat())
         os.posix_fallocate(handle, 0, size)
     except OSError as error:
         if error.errno in _NO_ROOM:
@@ -87,10 +90,19 @@ def _has_place(file: Path) -> bool:
         return False
 
 
+def _give(file: int, to: os.stat_result) -> None:
+    """Give a file to the owner of another one, as far as that can be: root may use a store that is not its own."""
+    with contextlib.suppress(OSError):
+        os.fchown(file, to.st_uid, to.st_gid)
+
+
 def replace_file(source: Path, target: Path, companion: Path) -> None:
     """Put a file in another's place so that a crash leaves one of the two, whole, and remove what was kept beside the
-    old one."""
+    old one. Owner and mode stay."""
+    before = target.stat()
     with source.open("rb") as file:
+        os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+        _give(file.fileno(), before)
         os.fsync(file.fileno())
     os.replace(source, target)
     companion.unlink(missing_ok=True)

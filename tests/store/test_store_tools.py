@@ -268,6 +268,28 @@ def test_compact(make_disk_store: Any, pause: int) -> None:
     assert store.get(5000) == [(1, 1)]
 
 
+def test_compact_keeps_owner_and_mode(make_disk_store: Any) -> None:
+    """A store that root compacts and looks at is still that of its node."""
+    store = make_disk_store()
+    fill(store)
+    store.stop()
+    file = store.path / "data.mdb"
+    file.chmod(0o640)
+    if os.geteuid() == 0:
+        for path in (store.path, *store.path.iterdir()):
+            os.chown(path, 65534, 65534)
+    before = file.stat()
+    compact(store.path)
+    store_stats(store.path)
+    after = file.stat()
+    assert before.st_ino != after.st_ino
+    assert before.st_mode == after.st_mode
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in store.path.iterdir()} == {
+        (before.st_uid, before.st_gid)
+    }
+    store.start()
+
+
 def test_compact_on_a_full_disk(make_disk_store: Any, file_size_limit: Any) -> None:
     """It leaves everything as it was. No file of the copy is mapped: that would be the death of the process."""
     store = make_disk_store()
