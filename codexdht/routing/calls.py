@@ -182,4 +182,5 @@ class Calls:
 
 
 _NODES_FAULT = ("timeout", "unreachable", "undecodable")
-_REASONS = (*_NODES_FAULT, "busy", "closed", "lost")
+OUR_FAULT = ("busy", "closed", "lost")
+_REASONS = (*_NODES_FAULT, *OUR_FAULT)

@@ -11,10 +11,12 @@ from msgspec.structs import replace
 from codexdht.messages.discv5 import Kind
 from codexdht.messages.internal import (
     Actor,
+    CallFailed,
     ClockSet,
     Done,
     DropProvided,
     Failed,
+    Hello,
     ListProvided,
     LocalRecords,
     Publish,
@@ -288,6 +290,29 @@ def test_our_own_record_is_published_as_it_is_by_then(swarm: Any) -> None:
     assert memory.items[KEY][1] == b""
     records = [peer.providers[KEY] for peer in swarm.peers.values() if KEY in peer.providers]
     assert records == [[told.record]] * 16
+
+
+@pytest.mark.parametrize("outage", [0.02, 0.8])
+def test_a_wire_that_is_restarted_in_mid_publication_leaves_no_node_out(swarm: Any, outage: float) -> None:
+    """What it had not sent yet, or could not while it was not open, says nothing of the nodes: all keys are with all 16
+    that should hold them a minute or two later."""
+    swarm.grow(25)
+    memory = Provided()
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], stored=memory.answers())
+    swarm.run(60)
+    keys = [bytes([i, 0x55]) * 16 for i in range(100)]
+    swarm.tell(me, Publish(API, 1, swarm.now + 5, keys, me.record.encoded))
+    swarm.run(0.5)
+    swarm.tell(me, Hello(Actor.WIRE))
+    swarm.script = lambda peer, call: [CallFailed(call.call, "closed")] if peer is me else None
+    swarm.run(outage)
+    swarm.script = None
+    swarm.run(150)
+    assert me.counters["calls_lost"] > 0
+    for key in keys:
+        assert all(key in swarm.peers[node].providers for node in swarm.closest(key, me))
+    assert all(unix > UNIX for unix, _ in memory.items.values())
 
 
 def test_keys_that_wait_their_turn_in_a_sweep_may_be_withdrawn_or_published(swarm: Any) -> None:

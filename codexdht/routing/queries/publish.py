@@ -16,7 +16,7 @@ _BREADTH = 2
 _BROADEST = 4
 
 OnPublished = Callable[[bytes, int, float], None]
-"""Key, number of nodes it was sent to, now."""
+"""Key, number of nodes it was sent to, or 0 where one was left out by a fault of ours, now."""
 
 
 class Publish:
@@ -38,7 +38,7 @@ class Publish:
     `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys
     leave at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by
     key: sends in flight or waiting, and one for a key that is looked up or waits in `_ready`; a key that leaves it is
-    published.
+    published. `_dead` are nodes that take nothing more, `_unsent` keys that a node did not get by a fault of ours.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class Publish:
         "_tokens",
         "_tokens_at",
         "_undecided",
+        "_unsent",
         "_width",
         "done",
         "on_published",
@@ -98,6 +99,7 @@ class Publish:
         self._ready: deque[tuple[bytes, list[SignedPeerRecord]]] = deque()
         self._left: dict[bytes, int] = {}
         self._dead: set[bytes] = set()
+        self._unsent: set[bytes] = set()
         self._undecided: set[bytes] = set()
         self._later: dict[bytes, list[Ask]] = {}
         self._free: list[Ask] = []
@@ -157,6 +159,11 @@ class Publish:
         if self._lookup is not None and ask.key == self._lookup.target:
             self._lookup.on_timeout(ask, now)
             self._look_at = now
+
+    def on_unsent(self, ask: Ask, now: float) -> None:
+        """A record could not be sent, which says nothing of the node: its key has to be published once more."""
+        self._unsent.add(ask.key)
+        self._settle_one(ask.key, now)
 
     def on_deadline(self, now: float) -> None:
         """Go on: the user has been told that it is not complete."""
@@ -277,7 +284,7 @@ class Publish:
             return
         del self._left[key]
         if self.on_published is not None:
-            self.on_published(key, self.sent.get(key, 0), now)
+            self.on_published(key, 0 if key in self._unsent else self.sent.get(key, 0), now)
 
 
 def _distance_to(key: bytes) -> Callable[[SignedPeerRecord], int]:

@@ -10,12 +10,13 @@ from codexdht.identity import lookup_distances
 from codexdht.messages import discv5
 from codexdht.messages.discv5 import Kind
 from codexdht.records import SignedPeerRecord
-from codexdht.routing.calls import Calls, PendingCall
+from codexdht.routing.calls import OUR_FAULT, Calls, PendingCall
 from codexdht.routing.contacts import Contacts
 from codexdht.routing.core import Core
 from codexdht.routing.nodes import NodesAnswer
 from codexdht.routing.pinger import Pinger
 from codexdht.routing.queries.lookup import Lookup
+from codexdht.routing.queries.publish import Publish
 from codexdht.routing.queries.query import FARTHEST, Ask, Query, Shape
 from codexdht.routing.timers import Timer
 
@@ -173,10 +174,14 @@ class QueryRunner:
             query.on_answer(context.ask, now)
         self._pump(context.run, now)
 
-    def call_failed(self, call: PendingCall, _reason: str, now: float) -> None:
-        """Tell a query that no answer will come."""
+    def call_failed(self, call: PendingCall, reason: str, now: float) -> None:
+        """Tell a query that no answer will come, or that a record could not be sent."""
         context: _Context = call.context
-        context.run.query.on_timeout(context.ask, now)
+        query = context.run.query
+        if isinstance(query, Publish) and context.ask.kind == Kind.ADD_PROVIDER and reason in OUR_FAULT:
+            query.on_unsent(context.ask, now)
+        else:
+            query.on_timeout(context.ask, now)
         self._pump(context.run, now)
 
     # Inside -------------------------------------------------------------------------------------------------------
