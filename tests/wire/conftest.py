@@ -1,4 +1,4 @@
-"""Wire machines on an in-memory network, under a clock that only the test moves."""
+"""Wire machines on an in-memory network, under a clock that only the test moves; and one by itself, with a disk."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 
 from codexdht.entropy import seeded
+from codexdht.errors import StorageFull
 from codexdht.identity import PrivateKey
 from codexdht.messages.discv5 import Kind, encode_ping
-from codexdht.messages.internal import Actor, Call, ClockSet, Message, Open
-from codexdht.records import Endpoint, multiaddress_of_endpoint
+from codexdht.messages.internal import Actor, Call, ClockSet, Hello, Message, Open, UpdateRecord
+from codexdht.records import (
+    Endpoint,
+    SignedPeerRecord,
+    decode_record,
+    multiaddress_of_endpoint,
+    parse_address,
+)
 from codexdht.records.multiaddress import address_text
 from codexdht.wire.crypto import Crypto, StandardCrypto
-from codexdht.wire.local import LocalState
+from codexdht.wire.local import LocalState, decode_state
 from codexdht.wire.machine import WireMachine
 from codexdht.wire.packet import encode_header, encode_packet
 from codexdht.wire.settings import WireSettings
@@ -151,6 +158,62 @@ class Net:
         return [len(data) for _, _, data in self.log]
 
 
+class Disk:
+    """What a wire machine has saved; while it is full, nothing more."""
+
+    def __init__(self) -> None:
+        self.saved = b""
+        self.is_full = False
+
+    def save(self, data: bytes) -> None:
+        if self.is_full:
+            raise StorageFull("no space left")
+        self.saved = data
+
+
+class LoneWire(WireMachine):
+    """A machine after `boot`, with nothing left in its outbox."""
+
+    key = PrivateKey.generate(seeded(1))
+    listen = "/ip4/127.0.0.1/udp/8090"
+
+    def __init__(
+        self, state: LocalState | None = None, unix: float = UNIX, *, is_full: bool = False, **settings: Any
+    ) -> None:
+        self.disk = Disk()
+        self.disk.is_full = is_full
+        settings = {"listen": [self.listen], **settings}
+        super().__init__(
+            self.key, state or LocalState(), WireSettings(**settings), seeded(2), save=self.disk.save
+        )
+        self.handle(ClockSet(unix), 0.0)
+        self.boot(0.0)
+        self.outbox.take()
+
+    def said(self, actor: Actor = Actor.API) -> list[Any]:
+        return dict(self.outbox.take()).get(actor, [])
+
+    def saved(self) -> LocalState:
+        return decode_state(self.disk.saved)
+
+    def update(self, record: bytes = b"", addresses: list[str] | None = None, provider: bool = False) -> Any:
+        """Send UpdateRecord; return what the asker is answered."""
+        binary = [parse_address(text) for text in addresses or []]
+        self.handle(UpdateRecord(Actor.API, 7, 1.0, provider, record, binary), 1.0)
+        return self.said()[-1]
+
+    def told_record(self) -> SignedPeerRecord:
+        """Return the DHT record as another actor is told it."""
+        self.handle(Hello(Actor.STORE), 0.0)
+        return decode_record(self.said(Actor.STORE)[-1].record)
+
+
 @pytest.fixture
 def net() -> Net:
     return Net()
+
+
+@pytest.fixture
+def make_wire() -> type[LoneWire]:
+    """Makes machines without peers."""
+    return LoneWire
