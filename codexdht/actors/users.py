@@ -50,8 +50,8 @@ class UsersPort:
                 undo.enter_context(_bind(context, endpoint, server_key)) for endpoint in endpoints
             ]
             undo.pop_all()
-        bound = [_path_of(sock.get_string(zmq.LAST_ENDPOINT)) for sock in self._sockets]
-        self._files = {path: path.stat().st_ino for path in bound if path is not None}
+        paths = [_path_of(endpoint) for endpoint in endpoints]
+        self._files = {path: path.stat().st_ino for path in paths if path is not None}
         for sock in self._sockets:
             poller.register(sock, zmq.POLLIN)
 
@@ -134,7 +134,8 @@ def _bind(
 
 
 def _path_of(endpoint: str) -> Path | None:
-    """Return the file of an ipc endpoint; None where there is none: tcp, a name that is free (*) or abstract (@)."""
+    """Return the file of an ipc endpoint; None where there is none of ours: tcp, an abstract name (@), a free one (*),
+    whose file ZeroMQ removes with the folder that it has made for it."""
     transport, _, name = endpoint.partition("://")
     return Path(name) if transport == "ipc" and name[:1] not in ("*", "@") else None
 

@@ -112,7 +112,10 @@ def test_only_an_own_file_is_removed_at_the_end(folder: Path) -> None:
     assert path.exists()
 
 
-def test_endpoints_without_a_file_need_none(folder: Path) -> None:
-    """A free port of tcp, a name that ZeroMQ finds, and one in the abstract namespace."""
-    with bound("tcp://127.0.0.1:0", "ipc://*", f"ipc://@{folder.name}"):
-        pass
+def test_endpoints_without_a_file_need_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A free port of tcp, a name that ZeroMQ finds, and one in the abstract namespace. Nothing of them is left."""
+    monkeypatch.setenv("TMPDIR", str(folder))
+    for _ in range(10):
+        with bound("tcp://127.0.0.1:0", "ipc://*", f"ipc://@{folder.name}"):
+            assert len(list(folder.iterdir())) == 1
+    assert list(folder.iterdir()) == []
