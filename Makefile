@@ -31,9 +31,11 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,plot]'
-	$(BIN)/python -m benchmarks load wires whole peers
-	$(BIN)/python -m benchmarks.store
-	$(BIN)/python -m benchmarks.store --records 200000 --turnover 10
+	failed=0; \
+	$(BIN)/python -m benchmarks load wires whole peers || failed=1; \
+	$(BIN)/python -m benchmarks.store || failed=1; \
+	$(BIN)/python -m benchmarks.store --records 200000 --turnover 10 || failed=1; \
+	exit $$failed
 
 profile: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

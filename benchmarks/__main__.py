@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import report
@@ -18,6 +18,7 @@ from benchmarks.peers import measure_peers, peers_failed, write_peers
 from benchmarks.processes import machine
 from benchmarks.rows import ROWS
 from benchmarks.whole import measure_whole, whole_failed, write_whole
+from codexdht.errors import CodexDhtError
 
 
 def say(text: str) -> None:
@@ -46,14 +47,23 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"unknown row {unknown[0]!r}; rows are {', '.join(choices)}")
     complete = "load" in chosen.rows or not chosen.rows
     loads = list(ROWS) if complete else [row for row in chosen.rows if row in ROWS]
-    failed = run_load(loads, chosen.rounds, chosen.wires, complete and chosen.wires == 1) if loads else 0
-    if "wires" in chosen.rows:
-        failed |= run_wires(chosen.rounds)
-    if "whole" in chosen.rows:
-        failed |= run_whole()
-    if "peers" in chosen.rows:
-        failed |= run_peers()
-    return failed
+    groups: dict[str, Callable[[], int]] = {
+        "load": lambda: run_load(loads, chosen.rounds, chosen.wires, complete and chosen.wires == 1),
+        "wires": lambda: run_wires(chosen.rounds),
+        "whole": run_whole,
+        "peers": run_peers,
+    }
+    wanted = [name for name in groups if name in chosen.rows or (name == "load" and loads)]
+    return max(_attempt(name, groups[name]) for name in wanted)
+
+
+def _attempt(name: str, run: Callable[[], int]) -> int:
+    """Run a group; where its node does not start, say why, and let the next group have its turn."""
+    try:
+        return run()
+    except (CodexDhtError, OSError) as error:
+        say(f"{name}: could not run: {error}")
+        return 1
 
 
 def _at_least_one(text: str) -> int:

@@ -214,20 +214,21 @@ def _restart(node: Node, actor: str, serve: Callable[[], object]) -> float:
 
 def measure_whole(say: Say) -> dict[str, Any]:
     """Return all rows of the node as a whole; one that cannot run has the reason in its place."""
-    result: dict[str, Any] = {"start": start_seconds()}
-    say(f"start: {result['start']}")
+    result: dict[str, Any] = {}
+
+    def measure(name: str, row: Callable[[], dict[str, Any]]) -> None:
+        try:
+            result[name] = row()
+        except (RowError, CodexDhtError, OSError) as error:
+            result[name] = {"error": f"{type(error).__name__}: {error}"}
+        say(f"{name}: {result[name]}")
+
+    measure("start", start_seconds)
     with running_node() as (node, responders):
-        for name, row in (
-            ("memory", lambda: idle_memory(node)),
-            ("api_local", lambda: api_local(node)),
-            ("restart", lambda: restart_seconds(node)),
-            ("api_mixed", lambda: api_mixed(node, responders.slow_down)),
-        ):
-            try:
-                result[name] = row()
-            except (RowError, CodexDhtError, OSError) as error:
-                result[name] = {"error": f"{type(error).__name__}: {error}"}
-            say(f"{name}: {result[name]}")
+        measure("memory", lambda: idle_memory(node))
+        measure("api_local", lambda: api_local(node))
+        measure("restart", lambda: restart_seconds(node))
+        measure("api_mixed", lambda: api_mixed(node, responders.slow_down))
     return result
 
 

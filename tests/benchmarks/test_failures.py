@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,7 +16,7 @@ from benchmarks import load, whole
 from benchmarks.load import LoadTable
 from benchmarks.rows import RowError
 from benchmarks.store import Store, fill, records
-from codexdht.errors import CodexDhtError
+from codexdht.errors import CodexDhtError, StartupError
 from codexdht.store.settings import StoreSettings
 
 
@@ -91,6 +92,37 @@ def test_a_failed_row_is_an_exit_code(
     monkeypatch.setattr(program, f"measure_{group}", lambda _: rows)
     monkeypatch.setattr(program, f"write_{group}", lambda _: "")
     assert program.main([group]) == code
+
+
+def test_a_node_that_does_not_start_fails_its_group_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The row of the start has the reason; a group that needs the node says it, and the next group is run."""
+
+    def fails(**_: object) -> None:
+        raise StartupError("wire of the node did not start")
+
+    monkeypatch.setattr(whole, "new_protocol", fails)
+    monkeypatch.setattr(whole, "running_node", fails)
+    monkeypatch.setattr(program, "run_peers", lambda: program.say("peers ran") or 0)
+    assert program.main(["whole", "peers"]) == 1
+    said = capsys.readouterr().out
+    assert "start: {'error': 'StartupError: wire of the node did not start'}" in said
+    assert "whole: could not run: wire of the node did not start" in said
+    assert "peers ran" in said
+
+
+def test_all_of_make_bench_runs_whatever_fails(folder: Path) -> None:
+    """Each table is measured, and the exit code tells that one has failed."""
+    python = folder / "python"
+    python.write_text('#!/bin/sh\necho "ran $*"\ncase "$*" in *peers) exit 1;; esac\n')
+    python.chmod(0o700)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        ["make", "-o", "setup", "bench", f"BIN={folder}"], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "ran -m benchmarks.store --records" in done.stdout
 
 
 class Generators:
