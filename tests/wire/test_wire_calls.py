@@ -20,6 +20,7 @@ from codexdht.messages.internal import (
     PeerReply,
     PeerRequest,
 )
+from codexdht.wire.calls import Calls, PendingCall
 
 Net = Any
 ADD = discv5.encode_add_provider(discv5.AddProvider(bytes(32), b"record"))
@@ -183,3 +184,24 @@ def test_busy_calls_are_not_in_flight(net: Net) -> None:
         a.machine.handle(call, net.now)
     net.wait(3.0)
     assert [(m.call, m.reason) for m in a.take(CallFailed)] == [(2, "busy"), (1, "timeout")]
+
+
+def test_what_goes_out_again_with_a_handshake() -> None:
+    """Requests to the same peer that have left since the one it asks about, and of which it may have read nothing."""
+    calls = Calls()
+
+    def pending(number: int, sent: float | None, peer: bytes = b"p" * 32) -> PendingCall:
+        message = Call(number, 9.0, peer, b"", "1.2.3.4", 9000, Kind.FIND_NODE, b"")
+        call = PendingCall(message, bytes([number]), b"", 9.0)
+        call.sent = sent
+        calls.add(call)
+        return call
+
+    asked, same_time, later = pending(1, 2.0), pending(2, 2.0), pending(3, 3.0)
+    pending(4, 1.0)
+    pending(5, None)
+    pending(6, 3.0, b"q" * 32)
+    pending(7, 3.0).left = 2
+    pending(8, 3.0).challenge = b"answered"
+    assert calls.unanswered_since(asked) == [same_time, later]
+    assert calls.unanswered_since(pending(9, None)) == []

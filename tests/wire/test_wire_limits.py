@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from codexdht.messages.discv5 import Kind, encode_outer
 from codexdht.messages.internal import CallAnswer
+from codexdht.wire.limits import Limits
+from codexdht.wire.settings import WireSettings
 
 Net = Any
 PUBLIC = "8.8.8.8"
@@ -202,3 +205,17 @@ def test_a_network_is_not_forgotten_while_new_hosts_of_it_come(net: Net) -> None
     for number in range(500):
         node.feed(node.stranger(b"s" * 32), (f"2a00:1450::{number:x}", 1000), 0.0)
     assert node.counters["dropped_source_rate"] == 400
+
+
+def test_what_is_forgiven_is_no_credit() -> None:
+    """However much is forgiven, an address that goes on with bad packets is ignored after as many as any other."""
+    counters: Counter[str] = Counter()
+    limits = Limits(WireSettings(bad_packets=3), counters)
+    address = (PUBLIC, 9000)
+    limits.bad(address, 0.0)
+    limits.forgive(address, 100, 0.0)
+    for _ in range(2):
+        limits.bad(address, 1.0)
+    assert not counters["addresses_ignored"]
+    limits.bad(address, 1.0)
+    assert counters["addresses_ignored"] == 1

@@ -234,6 +234,25 @@ def test_a_full_disk_at_the_start(make_wire: Any) -> None:
     assert (wire.deadline(), wire.saved().last_seq) == (None, UNIX + 20)
 
 
+def test_a_full_disk_at_the_start_with_another_key(make_wire: Any) -> None:
+    """Also where the configuration says what it has said before, a record of this key is signed when there is room."""
+    other = sign_record(PrivateKey.generate(seeded(9)), UNIX + 50, [])
+    replaced = LocalState(last_seq=UNIX + 50, record=other.encoded, configured=[parse_address(LISTEN)])
+    wire = make_wire(replaced, is_full=True)
+    wire.disk.is_full = False
+    wire.tick(wire.deadline())
+    assert (texts(wire.told_record()), wire.saved().last_seq) == ([LISTEN], UNIX + 51)
+
+
+def test_a_vote_after_a_full_disk_stays(make_wire: Any) -> None:
+    """The configured addresses that could not be saved at the start do not come back over the voted one."""
+    wire = make_wire(is_full=True, listen=["/ip4/0.0.0.0/udp/8090"])
+    wire.disk.is_full = False
+    wire.handle(AddressVoted("9.9.9.9", 99), 1.0)
+    wire.tick(100.0)
+    assert (texts(wire.told_record()), wire.deadline()) == (["/ip4/9.9.9.9/udp/99"], None)
+
+
 def test_what_is_set_after_a_full_disk_stays(make_wire: Any) -> None:
     """The configured addresses that could not be saved at the start do not come back over the user's."""
     wire = make_wire(is_full=True)
