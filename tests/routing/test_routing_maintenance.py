@@ -144,6 +144,16 @@ def test_a_table_that_was_never_loaded_takes_the_place_of_no_saved_one(swarm: An
         assert not any(isinstance(m, SaveTable) for _, ms in me.machine.outbox.take() for m in ms)
 
 
+def test_an_empty_table_takes_the_place_of_no_saved_one(swarm: Any) -> None:
+    """A node without a network for long still knows where it was."""
+    me = swarm.add(stored={"LoadTable": []})
+    swarm.run(1300)
+    assert any(isinstance(m, LoadTable) for _, m in me.said)
+    assert swarm.ask(me, Close(API, 1, swarm.now + 2)) is None
+    assert me.reply(1) == Done(1, None)
+    assert not any(isinstance(m, SaveTable) for _, m in me.said)
+
+
 def test_a_table_that_the_store_could_not_give_yet_is_asked_for_again(swarm: Any) -> None:
     """A store that checks its file after a crash answers late: the node joins without the table, does not save its own
     over it, and takes it in when it comes."""
@@ -214,3 +224,14 @@ def test_votes_of_peers_reach_the_wire_and_repeated_disagreement_the_log(swarm: 
     me.said.clear()
     swarm.run(290)
     assert not any(isinstance(m, AddressVoted) for _, m in me.said)
+
+
+def test_each_family_has_a_majority_of_its_own(swarm: Any) -> None:
+    """A node that is seen elsewhere both by IPv4 and by IPv6 tells the wire of either, and again a minute later."""
+    me, seen = swarm.add(), [("9.9.9.9", 999), ("2a00::9", 999)]
+    for second in (0, 1, 2, 59, 60, 61):
+        for address in seen:
+            me.machine._maintenance._pinger._tell(address, 1000.0 + second)
+    swarm.tell(me)
+    told = [(m.host, m.port) for _, m in me.said if isinstance(m, AddressVoted)]
+    assert told == seen * 2

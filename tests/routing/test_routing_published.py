@@ -227,7 +227,7 @@ def test_a_changed_record_is_published_under_the_keys_of_the_old_one(swarm: Any)
         swarm.tell(me, records)
         swarm.run(1)
     swarm.run(120)
-    received = [peer.providers.get(KEY, []) for peer in swarm.peers.values()]
+    received = [[*peer.providers.get(KEY, [])] for peer in swarm.peers.values()]
     assert sum(records[-1:] == [told[1].record] for records in received) >= 16
     assert all(len(records) <= 2 for records in received)
     assert not any(own in records[1:] for peer in swarm.peers.values() for records in peer.providers.values())
@@ -250,23 +250,24 @@ def test_a_record_that_changed_while_the_node_was_down_is_published(swarm: Any) 
     assert held == {b"\x02" * 32, b"\x03" * 32, b"\x04" * 32}
 
 
-@pytest.mark.parametrize(("count", "after"), [(200, 2.0), (1, 0.05)])
+@pytest.mark.parametrize(("count", "after", "rate"), [(200, 2.0, 40.0), (1, 0.05, 40.0), (60, 1.0, 0.5)])
 def test_a_record_that_changes_while_keys_are_being_published_reaches_them_all(
-    swarm: Any, count: int, after: float
+    swarm: Any, count: int, after: float, rate: float
 ) -> None:
-    """Keys that are on their way when the record changes are published with the new one a minute or two later."""
+    """Keys that are on their way when the record changes are published with the new one a minute or two later; those
+    that are still on their way then, a minute after they have arrived."""
     swarm.grow(20)
     memory, key = Provided(), swarm.signer.key()
     boot = next(iter(swarm.peers.values())).record
     record = swarm.signer.record(key=key, seq=int(UNIX) - 100)
-    me = swarm.add([boot], record=record, stored=memory.answers())
+    me = swarm.add([boot], RoutingSettings(publish_rate=rate), record=record, stored=memory.answers())
     swarm.run(60.2)
     keys = [bytes([i, 0x55]) * 16 for i in range(count)]
     swarm.tell(me, Publish(API, 1, swarm.now + 5, keys, record.encoded))
     swarm.run(after)
     told = changed(swarm, me, key, 9001)
     swarm.tell(me, told)
-    swarm.run(140)
+    swarm.run(140 + 2 * count / rate)
     last = {k: {p.providers[k][-1] for p in swarm.peers.values() if k in p.providers} for k in keys}
     assert all(records == {told.record} for records in last.values())
     assert all(unix > UNIX for unix, _ in memory.items.values())
