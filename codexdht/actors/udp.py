@@ -97,9 +97,8 @@ class UdpPort:
             machine.datagrams.clear()
         if machine.wants_socket != bool(self._sockets):
             self._bind(now) if machine.wants_socket else self._unbind(now)
-            if machine.wants_socket == bool(
-                self._sockets
-            ):  # else it waits for the first process to bind them
+            # Otherwise it waits for the first process to bind them.
+            if machine.wants_socket == bool(self._sockets):
                 self.flush(now)
 
     def _bind(self, now: float) -> None:

@@ -50,9 +50,8 @@ class _Connection:
     def __init__(self, endpoint: str, curve: CurveKeys | None) -> None:
         context = zmq.asyncio.Context.instance()
         self._socket = context.socket(zmq.DEALER)
-        self._socket.set_hwm(
-            0
-        )  # a loop that starts many calls reads late: what has come by then must find room
+        # A loop that starts many calls reads late: what has come by then must find room.
+        self._socket.set_hwm(0)
         self._monitor = self._socket.get_monitor_socket(EVENTS)
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, tuple[asyncio.Future[bytes], bytes | None]] = {}

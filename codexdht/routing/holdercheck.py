@@ -112,8 +112,8 @@ class HolderCheck:
         return records[0].node_id if records else None
 
     def _is_refused(self, provider: bytes) -> bool:
-        """Tell whether it is no loss that nobody holds a record of this node: most nodes take those of their senders
-        alone."""
+        """Tell whether a record of this provider that nobody holds may never have been taken: most nodes take none but
+        those of their senders."""
         return provider != self._local.node_id
 
     def _evaluate(self, results: Results, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Counting which of the nodes near a key still hold our record of it."""
+"""Counting which of the nodes near a key still hold the record of one of its providers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _FULL: Final = 5
 
 
 class CountHolders(FindProviders):
-    """A search for providers that does not stop early and counts who answers with our own record.
+    """A search for providers that does not stop early and counts who answers with the record of one of them, whose id
+    it is given as our own.
 
     `_holders` have answered with it. `_others` have not, in a whole answer that had room for it: what is missing in one
     that is full, or in which a packet was lost, tells nothing. `_heard` are packets of a node's answer, and when the
@@ -30,13 +31,13 @@ class CountHolders(FindProviders):
         self._heard: dict[bytes, tuple[int, float]] = {}
 
     def share(self) -> float | None:
-        """Return which share of the k closest live nodes holds our record, of those that told; None when nobody did."""
+        """Return which share of the k closest live nodes holds it, of those that told; None when nobody did."""
         ids = {record.node_id for record in self.lookup.closest()}
         holders, others = len(ids & self._holders), len(ids & self._others - self._holders)
         return holders / (holders + others) if holders or others else None
 
     def on_records(self, ask: Ask, records: list[SignedPeerRecord], now: float) -> None:
-        """Count an answer that holds our record; take nodes."""
+        """Count an answer that holds the record; take nodes."""
         if ask.kind != Kind.GET_PROVIDERS:
             super().on_records(ask, records, now)
             return

@@ -68,16 +68,7 @@ class _Context:
 class QueryRunner:
     """The queries at work, `max_queries` of users at most; it listens to their calls."""
 
-    __slots__ = (
-        "_calls",
-        "_contacts",
-        "_local",
-        "_pinger",
-        "_runs",
-        "_settings",
-        "_timers",
-        "last_lookup",
-    )
+    __slots__ = ("_calls", "_contacts", "_local", "_pinger", "_runs", "_settings", "_timers", "last_lookup")
 
     def __init__(self, core: Core, contacts: Contacts, calls: Calls, pinger: Pinger) -> None:
         self._contacts = contacts
