@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.rounds import left_out
+from codexdht.messages.internal import Actor, process_name
 
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -23,7 +24,14 @@ TARGETS: Final[dict[str, tuple[float, float]]] = {
 """E a request at most, and requests a second at least; 0: none is set."""
 
 _LEAST_US: Final = 0.05
-_PROCESSES: Final = ("wire", "wire-1", "routing", "store", "api", "supervisord")
+_MOST_WIRES: Final = 8
+_PROCESSES: Final = (
+    *(process_name(Actor.WIRE, number) for number in range(_MOST_WIRES)),
+    "routing",
+    "store",
+    "api",
+    "supervisord",
+)
 
 
 def write_json(name: str, result: dict[str, Any]) -> None:
@@ -46,9 +54,7 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 def load_markdown(result: dict[str, Any]) -> str:
     """Return the load table for people."""
-    processes = [
-        name for name in _PROCESSES if any(name in row.get("cpu_us_of", ()) for row in result["rows"])
-    ]
+    processes = _processes(result["rows"])
     head = ["request", "outstanding", "requests", "lost", "answered/s", "E", "at most", "us", *processes]
     lines = [_load_line(row, processes) for row in result["rows"]]
     run = sum(row.get("rounds_run", 0) for row in result["rows"])
@@ -63,6 +69,11 @@ def load_markdown(result: dict[str, Any]) -> str:
         "in brackets. A limit is named where one process was busy all the time.\n\n"
         + table([*head, "p50 ms", "p99 ms", "limit"], lines)
     )
+
+
+def _processes(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the node's processes, as far as rows tell what they cost."""
+    return [name for name in _PROCESSES if any(name in row.get("cpu_us_of", ()) for row in rows)]
 
 
 def _load_line(row: dict[str, Any], processes: list[str]) -> list[str]:
@@ -102,7 +113,7 @@ def plot_load(result: dict[str, Any]) -> str:
     figure = Figure(figsize=(9, 0.5 * len(rows) + 1.5), layout="constrained")
     axes = figure.subplots()
     left = [0.0] * len(rows)
-    for process in _PROCESSES:
+    for process in _processes(rows):
         widths = [row["cpu_e_of"].get(process, 0.0) for row in rows]
         axes.barh([row["about"] for row in rows], widths, left=left, label=process)
         left = [a + b for a, b in zip(left, widths, strict=True)]

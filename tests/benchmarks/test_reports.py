@@ -62,6 +62,14 @@ def test_every_process_is_told_in_both_units() -> None:
     assert "| 4.0 | 3.5 | 20.0 | 15.0 (3.0) | 5.0 (1.0) | 0 |" in load_markdown(RESULT | {"rows": [ROW]})
 
 
+def test_every_wire_process_is_told() -> None:
+    """However many there are."""
+    costs = {"wire": 7.0, "wire-1": 6.0, "wire-2": 5.0, "wire-7": 4.0}
+    text = load_markdown(RESULT | {"rows": [ROW | {"cpu_us_of": costs, "cpu_e_of": costs}]})
+    assert "| us | wire | wire-1 | wire-2 | wire-7 | p50 ms |" in text
+    assert "| 7.0 (7.0) | 6.0 (6.0) | 5.0 (5.0) | 4.0 (4.0) |" in text
+
+
 def test_the_head_says_what_the_host_took() -> None:
     """Whoever reads the figures learns whether the machine was all theirs."""
     assert "gave 3.1% of its cores to others" in load_markdown(RESULT | {"rows": [ROW]})
