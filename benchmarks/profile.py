@@ -20,6 +20,7 @@ from benchmarks.load import Generator, running_node
 from benchmarks.processes import node_processes
 from benchmarks.report import RESULTS
 from benchmarks.rows import ROWS, RowError
+from codexdht.errors import CodexDhtError
 
 _SERVERS: Final = {"find_node_fast": "routing", "add_provider": "store"}
 _SECONDS: Final = 4
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     try:
         graph = record(chosen.row, actor, py_spy)
-    except RowError as error:
+    except (RowError, CodexDhtError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{graph}\n")

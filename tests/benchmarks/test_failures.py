@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import load, whole
+from benchmarks import load, profile, whole
 from benchmarks.load import LoadTable
 from benchmarks.rows import RowError
 from benchmarks.store import Store, fill, records
@@ -110,6 +110,20 @@ def test_a_node_that_does_not_start_fails_its_group_alone(
     assert "start: {'error': 'StartupError: wire of the node did not start'}" in said
     assert "whole: could not run: wire of the node did not start" in said
     assert "peers ran" in said
+
+
+def test_a_profile_without_a_node_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and an exit code."""
+
+    def fails(*_: object) -> None:
+        raise StartupError("wire of the node did not start")
+
+    monkeypatch.setattr(profile, "record", fails)
+    monkeypatch.setattr(profile.shutil, "which", lambda *_, **__: "py-spy")
+    assert profile.main(["ping"]) == 1
+    assert capsys.readouterr().err == "wire of the node did not start\n"
 
 
 def test_all_of_make_bench_runs_whatever_fails(folder: Path) -> None:
