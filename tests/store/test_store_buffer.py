@@ -246,55 +246,75 @@ changes = st.one_of(
 )
 
 
+class Commits:
+    """A buffer on a slow disk, and what must be in it: `rows` now, `leaving` in the commit under way, `durable` in the
+    last complete one."""
+
+    def __init__(self, path: Path) -> None:
+        self.disk = SlowDisk()
+        self.backend = WriteBuffer(LmdbBackend(path, 2**22, submit=self.disk.submit))
+        self.rows: dict[bytes, bytes] = {}
+        self.leaving: dict[bytes, bytes] | None = None
+        self.durable: dict[bytes, bytes] = {}
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.rows[key] = value
+        self.backend.put(Table.ENTRIES, key, value)
+
+    def delete(self, key: bytes, _value: bytes) -> None:
+        self.rows.pop(key, None)
+        self.backend.delete(Table.ENTRIES, key)
+
+    def start(self, *_: bytes) -> None:
+        if self.leaving is None:
+            self.backend.start_commit()
+            self.leaving = dict(self.rows)
+
+    def commit(self, *_: bytes) -> None:
+        self.disk.finish()
+        self.disk.is_slow = False
+        self.backend.commit()
+        self.disk.is_slow = True
+        self.leaving, self.durable = None, dict(self.rows)
+
+    def fail(self, *_: bytes) -> None:
+        if self.disk.waiting:
+            self.disk.fail()
+            with pytest.raises(NoRoom):
+                self.backend.advance()
+            self.backend.rollback()
+            self.leaving, self.rows = None, dict(self.durable)
+
+    def advance(self, *_: bytes) -> None:
+        if self.backend.advance() and self.leaving is not None:
+            self.leaving, self.durable = None, self.leaving
+
+    def finish(self, *_: bytes) -> None:
+        self.disk.finish()
+        self.advance()
+
+    def check(self) -> None:
+        """Every kind of read sees all changes."""
+        rows, read = sorted(self.rows.items()), self.backend.range
+        assert read(Table.ENTRIES, b"", END, 100) == rows
+        assert read(Table.ENTRIES, b"\3", b"\x0a", 3) == [r for r in rows if b"\3" <= r[0] < b"\x0a"][:3]
+        assert self.backend.count(Table.ENTRIES) == len(rows)
+        assert self.backend.get(Table.ENTRIES, b"\5") == self.rows.get(b"\5")
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(script=st.lists(changes, max_size=40))
 def test_disk_holds_some_commit_whole(store_dir: Path, script: list[tuple[str, int]]) -> None:
     """However changes and the steps of commits follow each other, reads see all changes, and after a crash those of the
     last complete commit."""
     path = Path(tempfile.mkdtemp(dir=store_dir))
-    disk = SlowDisk()
-    backend = WriteBuffer(LmdbBackend(path, 2**22, submit=disk.submit))
-    rows: dict[bytes, bytes] = {}
-    leaving: dict[bytes, bytes] | None = None
-    durable: dict[bytes, bytes] = {}
+    commits = Commits(path)
     for count, (what, number) in enumerate(script):
-        key = bytes([number])
-        if what == "put":
-            rows[key] = count.to_bytes(2, "big")
-            backend.put(Table.ENTRIES, key, rows[key])
-        elif what == "delete":
-            rows.pop(key, None)
-            backend.delete(Table.ENTRIES, key)
-        elif what == "start" and leaving is None:
-            backend.start_commit()
-            leaving = dict(rows)
-        elif what == "commit":
-            disk.finish()
-            disk.is_slow = False
-            backend.commit()
-            disk.is_slow = True
-            leaving, durable = None, dict(rows)
-        elif what == "fail" and disk.waiting:
-            disk.fail()
-            with pytest.raises(NoRoom):
-                backend.advance()
-            backend.rollback()
-            leaving, rows = None, dict(durable)
-        elif what in ("advance", "finish"):
-            if what == "finish":
-                disk.finish()
-            if backend.advance() and leaving is not None:
-                leaving, durable = None, leaving
-        assert backend.range(Table.ENTRIES, b"", END, 100) == sorted(rows.items())
-        assert (
-            backend.range(Table.ENTRIES, b"\3", b"\x0a", 3)
-            == [r for r in sorted(rows.items()) if b"\3" <= r[0] < b"\x0a"][:3]
-        )
-        assert backend.count(Table.ENTRIES) == len(rows)
-        assert backend.get(Table.ENTRIES, b"\5") == rows.get(b"\5")
-    allowed = [durable] + ([leaving] if leaving is not None else [])
-    disk.finish()
-    backend.close()
+        getattr(commits, what)(bytes([number]), count.to_bytes(2, "big"))
+        commits.check()
+    allowed = [commits.durable] + ([commits.leaving] if commits.leaving is not None else [])
+    commits.disk.finish()
+    commits.backend.close()
     again = LmdbBackend(path, 2**22)
     assert dict(again.range(Table.ENTRIES, b"", END, 100)) in allowed
     again.close()
