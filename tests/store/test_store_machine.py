@@ -166,17 +166,29 @@ def test_stop_answers_what_waits(make_store: Any) -> None:
 
 def test_mail_after_the_stop_is_dropped(make_store: Any) -> None:
     """A turn more, as when supervisord has died, finds no damage in a store that is closed."""
-    store = make_store()
+    store = make_store(lifetime=100)
     store.add(1, peer=0)
     store.stop()
     assert store.request(Kind.GET_PROVIDERS, discv5.encode_get_providers(store.key(1))) == []
     store.add(2, peer=1, settle=False)
     store.machine.handle(Close(Actor.API, 1, store.now + 60), store.now)
-    store.machine.tick(store.now)
+    store.machine.tick(store.now + 100)
     assert store.machine.is_idle()
     store.start()
     assert store.get(1) == [(0, 1)]
     assert store.get(2) == []
+
+
+def test_killed_readers_are_looked_for_once_a_minute(
+    make_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in every turn: it walks through all readers."""
+    store, looks = make_store(), []
+    monkeypatch.setattr(store.backend, "forget_dead_readers", lambda: looks.append(store.now))
+    begun = store.now
+    for _ in range(130):
+        store.wait(1)
+    assert [at - begun for at in looks] == [1, 61, 121]
 
 
 def test_close_is_answered_when_all_is_on_disk(make_store: Any) -> None:

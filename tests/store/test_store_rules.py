@@ -27,7 +27,8 @@ seqs = st.integers(0, 2**64 - 1)
     ],
 )
 def test_expired_records_hold_no_place(make_store: Any, limit: str, keys: list[int]) -> None:
-    """A newcomer is not refused for the sake of records that nobody sees any more, deleted or not."""
+    """A newcomer is not refused for the sake of records that nobody sees any more, deleted or not. Each that is deleted
+    for it is a change that takes memory until it is on disk."""
     store = make_store(lifetime=100, **{limit: 3})
     for peer, key in enumerate(keys):
         store.add(key, peer, settle=False)
@@ -35,6 +36,7 @@ def test_expired_records_hold_no_place(make_store: Any, limit: str, keys: list[i
     store.now += 100
     for peer in (0, 4):
         store.add(keys[3], peer, settle=False)
+    assert store.machine._batch.unsaved == 3 + 3 + 2
     assert sum(store.count(name) for name in store.machine.counters if name.startswith("refused")) == 1
     assert sorted(store.get(keys[3])) == [(0, 1), (4, 1)]
     store.wait(1)
