@@ -57,14 +57,19 @@ def test_the_first_process_binds_and_the_other_gets_copies(tmp_path: Path, opene
     assert open_beside(second, first) == [port]
 
 
-def test_who_does_not_answer_may_hold_the_sockets(tmp_path: Path, opened: ExitStack) -> None:
-    """The first process waits for a stalled one in place of failing on a port that is in use, and gets its copies."""
+def test_who_does_not_answer_may_hold_the_sockets(
+    tmp_path: Path, opened: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first process waits for a stalled one in place of failing on a port that is in use, and gets its copies. It
+    says once what it waits for."""
     first, second = (process(number, tmp_path, opened) for number in range(2))
     [port] = open_beside(first, second)
     assert open_beside(second, first) == [port]
     first.close()
     restarted = process(0, tmp_path, opened)
-    assert restarted.open() == []
+    assert [restarted.open() for _ in range(3)] == [[]] * 3
+    assert len(caplog.messages) == 1
+    assert "does not answer; waiting for it" in caplog.messages[0]
     assert open_beside(restarted, second) == [port]
 
 
