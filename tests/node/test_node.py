@@ -56,7 +56,8 @@ def test_what_one_node_publishes_another_finds(start_node: Callable[..., Node]) 
     eventually(seeker.client.table)
     added = provider.add_provider(cid=CID)
     assert added.nodes == 1
-    assert [r.peer_id for r in seeker.client.get_providers_local(cid=CID).providers] == [record.peer_id]
+    stored = eventually(lambda: seeker.client.get_providers_local(cid=CID).providers)
+    assert [r.peer_id for r in stored] == [record.peer_id]
     seeker.remove_providers_local(record.peer_id)
     found = seeker.get_providers(cid=CID)
     assert [r.spr for r in found.providers] == [record.spr]
