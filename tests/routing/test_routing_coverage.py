@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codexdht.messages.discv5 import Kind
@@ -72,6 +72,8 @@ def test_a_node_is_believed_about_its_home_only(known: list[int], data: st.DataO
 
 
 @given(nodes, points, st.integers(3, 257))
+@example([*range(16, 33)], 40, 257)
+@example([*range(16, 33)], 8, 257)
 def test_who_is_asked_about_a_gap_is_who_would_be_believed(
     known: list[int], gap: int, scale_bits: int
 ) -> None:

@@ -52,10 +52,10 @@ def is_credible(claimed: Span, claimant: int, known: list[int], most: int = _ID_
 
 
 def home_bits(distance: int, known: list[int]) -> int:
-    """Return the size, in bits, of the largest subtree around a node that has k nodes at most of those known: what it
-    may be asked about, and where those are that may be asked about it."""
+    """Return the size, in bits, of the largest subtree around a distance that has k nodes at most of those known: what
+    a node there may be asked about, and where those are that may be asked about it."""
     at = bisect_left(known, distance)
-    around = known[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS + 1]
+    around = known[max(at - _NEIGHBOURS - 1, 0) : at + _NEIGHBOURS + 1]
     bits = sorted([(distance ^ other).bit_length() for other in around])
     return bits[_NEIGHBOURS] - 1 if len(bits) > _NEIGHBOURS else _ID_BITS
 
