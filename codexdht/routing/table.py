@@ -151,12 +151,20 @@ class RoutingTable:
         return entry
 
     def restore(self, entry: Entry) -> bool:
-        """Put a saved entry back; tell whether it found a place."""
+        """Put a saved entry back, also in place of the same node's that was learnt of before and has not been asked
+        since; tell whether it found a place."""
         number = entry.number
-        if number in self._entries or number == self._own or self._bucket(number).spare(number) is not None:
+        known = self._entries.get(number) or self._bucket(number).spare(number)
+        if number == self._own:
             return False
+        if known is not None:
+            if known.answers or known.failures or not entry.answers:
+                return False
+            self.remove(known.node_id)
         self._place(entry)
-        return entry.number in self._entries
+        if known is not None:
+            self.add(known.record, known.first_seen)
+        return self._entries.get(number) is entry
 
     def remove(self, node_id: bytes) -> bool:
         """Forget a node altogether; tell whether it was known."""

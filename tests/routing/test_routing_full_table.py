@@ -99,6 +99,21 @@ def test_spares_that_answered_give_way_to_such_alone(bucket: RoutingTable) -> No
     assert spares(bucket) == [2, 5]
 
 
+def test_a_saved_entry_takes_the_place_of_what_was_only_learnt_of(bucket: RoutingTable) -> None:
+    """What it tells of the node is kept, with the newer record; a node that has been asked since knows better."""
+    for number in (0, 1, 2):
+        bucket.add(record_of(FAR + number, seq=2), 0.0)
+    assert spares(bucket) == [1, 2]
+    assert not bucket.restore(saved(FAR, answers=0))
+    assert bucket.restore(saved(FAR + 2, answers=3))
+    entry = bucket.get(record_of(FAR + 2).node_id)
+    assert entry is not None
+    assert (entry.answers, entry.record) == (3, record_of(FAR + 2, seq=2))
+    assert not bucket.restore(saved(FAR + 2, answers=4))
+    assert not bucket.restore(saved(FAR + 1, answers=3))
+    assert spares(bucket) == [0, 1]
+
+
 def test_removed_spares_leave_their_share_of_the_network(bucket: RoutingTable) -> None:
     """A spare can be removed like any other node, once, and another one of its /24 has room then."""
     bucket.answered(record_of(FAR), 0.1, 0.0)

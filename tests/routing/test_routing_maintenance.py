@@ -118,6 +118,22 @@ def test_the_table_is_saved_and_a_restarted_node_needs_no_bootstrap(swarm: Any) 
     assert len(again.machine.table.closest(KEY, 20)) == 20
 
 
+def test_peers_that_the_wire_names_first_are_taken_back_from_the_saved_table(swarm: Any) -> None:
+    """A process that is restarted alone hears of the wire's sessions before the store has answered: its saved table is
+    asked as soon as without them, and the nodes are relayed again."""
+    old = swarm.grow(50)[10]
+    swarm.run(60)
+    saved = snapshot.dump(old.machine.table, 0.0)
+    assert len(saved) > 30
+    me = swarm.add(record=old.record, stored={"LoadTable": saved})
+    records = [entry.record for entry in old.machine.table]
+    swarm.tell(me, *(PeerSeen(r.node_id, *r.endpoint, r.encoded, False) for r in records))
+    swarm.run(10)
+    table = me.machine.table
+    assert sum(entry.answers > 0 and not entry.failures for entry in table) >= len(saved)
+    assert sum(entry.answers > 1 for entry in table) >= len(saved) - 8
+
+
 def test_the_table_is_saved_every_ten_minutes_and_at_stop(swarm: Any) -> None:
     """A killed process loses ten minutes at most."""
     me = swarm.grow(5)[0]
