@@ -52,7 +52,7 @@ OnRecord = Callable[[SignedPeerRecord, float], None]
 class UserRequests:
     """Each request gets one Done or one Failed a little before its deadline at the latest. Queries that come before the
     life of the node is known get none: the API actor, asked by Hello, sends them again behind the life. Publications of
-    our own record wait in `_unsigned` until the wire has told what it is.
+    our own record wait in `_unsigned` until the wire has told what it is, with the keys not withdrawn meanwhile.
 
     `_asking` are the requests, by asker and number, for which a node is being asked just now.
     """
@@ -96,7 +96,7 @@ class UserRequests:
         self._counters = core.counters
         self._timers = core.timers
         self._asking: dict[tuple[int, int], Timer] = {}
-        self._unsigned: list[Publish] = []
+        self._unsigned: list[tuple[Publish, list[bytes]]] = []
 
     def lookup(self, request: Lookup, now: float) -> None:
         """Find the nodes closest to a target."""
@@ -148,10 +148,13 @@ class UserRequests:
 
     def publish(self, request: Publish, now: float) -> None:
         """Send a record to the nodes closest to each key. The user hears of it when the keys are also remembered."""
+        self._publish(request, request.keys, now)
+
+    def _publish(self, request: Publish, keys: list[bytes], now: float) -> None:
         if self._refused(request):
             return
         if not request.record and not self._local.default_record:
-            self._unsigned.append(request)
+            self._unsigned.append((request, keys))
             return
         ended: list[bool] = []
 
@@ -162,7 +165,7 @@ class UserRequests:
                 self._done(request, {"nodes": nodes, "complete": all(ended)})
 
         query = self._published.prepare(
-            request.keys,
+            keys,
             request.record,
             now,
             on_kept=lambda _, at: on_end(True, at),
@@ -173,12 +176,15 @@ class UserRequests:
     def records_told(self, now: float) -> None:
         """Our own records are known: go on with what has waited for them."""
         waiting, self._unsigned = self._unsigned, []
-        for request in waiting:
-            self.publish(request, now)
+        for request, keys in waiting:
+            self._publish(request, keys, now)
 
     def withdraw(self, request: Withdraw, now: float) -> None:
         """Publish keys no longer."""
-
+        gone = set(request.keys)
+        self._unsigned = [
+            (waiting, [key for key in keys if key not in gone]) for waiting, keys in self._unsigned
+        ]
         self._published.withdraw(
             request.keys,
             on_value=lambda _, __: self._done(request, None),

@@ -293,6 +293,27 @@ def test_our_own_record_is_published_as_it_is_by_then(swarm: Any) -> None:
     assert records == [[told.record]] * 16
 
 
+def test_a_key_may_be_withdrawn_while_its_publication_waits_for_our_record(swarm: Any) -> None:
+    """It is neither published nor remembered when the wire has told the record; the others of the request are."""
+    swarm.grow(20)
+    memory, other = Provided(), b"\x07" * 32
+    boot = next(iter(swarm.peers.values())).record
+    me = swarm.add([boot], stored=memory.answers())
+    swarm.run(60)
+    swarm.tell(me, LocalRecords(b"", b""))
+    swarm.tell(
+        me, Publish(API, 1, swarm.now + 5, [KEY, other], b""), Publish(API, 2, swarm.now + 5, [KEY], b"")
+    )
+    assert swarm.ask(me, Withdraw(API, 3, swarm.now + 5, [KEY])) is None
+    assert me.reply(3) == Done(3, None)
+    swarm.tell(me, LocalRecords(me.record.encoded, b""))
+    swarm.run(60)
+    assert me.answer(1) == {"nodes": [0, 16], "complete": True}
+    assert me.answer(2) == {"nodes": [0], "complete": True}
+    assert list(memory.items) == [other]
+    assert not any(KEY in peer.providers for peer in swarm.peers.values())
+
+
 @pytest.mark.parametrize("outage", [0.02, 0.8])
 def test_a_wire_that_is_restarted_in_mid_publication_leaves_no_node_out(swarm: Any, outage: float) -> None:
     """What it had not sent yet, or could not while it was not open, says nothing of the nodes: all keys are with all 16
