@@ -27,12 +27,14 @@ from codexdht.messages.internal import (
     CallSent,
     ClockSet,
     Done,
+    DropProvided,
     Failed,
     LocalRecords,
     Message,
     PeerReply,
     PeerRequest,
     PeerSeen,
+    PutProvided,
     Start,
 )
 from codexdht.records import SignedPeerRecord, multiaddress_of_endpoint, sign_record
@@ -154,6 +156,11 @@ class Swarm:
         self.tell(peer, message)
         self.run(seconds)
         return peer.answer(message.request)  # type: ignore[union-attr]
+
+    def changed(self, peer: Peer, key: PrivateKey, port: int) -> LocalRecords:
+        """Return what a peer's wire says after it has signed another record now."""
+        record = self.signer.record(key=key, seq=int(self.now + peer.machine.local.unix_offset), port=port)
+        return LocalRecords(record.encoded, b"")
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
@@ -277,6 +284,28 @@ class Swarm:
         return [CallAnswer(call.call, Kind.NODES, body, rtt, other.client_mode) for body in bodies]
 
 
+class Provided:
+    """A store's memory of what is provided."""
+
+    def __init__(self) -> None:
+        self.items: dict[bytes, tuple[float, bytes]] = {}
+
+    def answers(self) -> dict[str, Any]:
+        return {"PutProvided": self.put, "DropProvided": self.drop, "ListProvided": self.list}
+
+    def put(self, message: PutProvided) -> None:
+        for key, unix in message.items:
+            self.items[key] = (unix, message.record)
+
+    def drop(self, message: DropProvided) -> None:
+        for key in message.keys:
+            self.items.pop(key, None)
+
+    def list(self, message: Any) -> list[list[Any]]:
+        keys = sorted(key for key in self.items if key >= message.start)[: message.limit]
+        return [[key, *self.items[key]] for key in keys]
+
+
 @pytest.fixture
 def signer() -> Signer:
     """Makes signed records."""
@@ -293,3 +322,9 @@ def make_swarm() -> type[Swarm]:
 def swarm() -> Swarm:
     """An empty network."""
     return Swarm()
+
+
+@pytest.fixture
+def memory() -> Provided:
+    """The memory of a store that has been told nothing yet."""
+    return Provided()
