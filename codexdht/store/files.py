@@ -28,7 +28,10 @@ class Owner:
         """Make the directory if it is missing and lock it. Raises StoreError, also when another process has it."""
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            is_new = not (path / _FILE).exists()
             self._file = os.open(path / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if is_new:
+                _give(self._file, path.stat())
         except OSError as error:
             raise StoreError(f"cannot open the store in {path}: {error.strerror}") from None
         try:
