@@ -368,9 +368,10 @@ class CallFailed(_Message, frozen=True, tag=55):
 
 
 class PeerSeen(_Message, frozen=True, tag=56):
-    """From the wire to routing: a handshake with this peer has succeeded, or its client mode has changed. The record
-    is verified; it may have come with an earlier handshake, and be of an older seq than others know. It is empty where
-    the wire knows none. Host and port are where the peer's packets come from."""
+    """From the wire to routing: a handshake with this peer has succeeded, its client mode has changed, or there is a
+    session with it and routing has just started. The record is verified; it may have come with an earlier handshake,
+    and be of an older seq than others know. It is empty where the wire knows none. Host and port are where the peer's
+    packets come from."""
 
     node_id: bytes
     host: str
