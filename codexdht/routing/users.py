@@ -162,7 +162,7 @@ class UserRequests:
             ended.append(complete)
             if len(ended) == _QUERY_AND_STORE:
                 nodes = [query.sent.get(key, 0) for key in request.keys]
-                self._done(request, {"nodes": nodes, "complete": all(ended)})
+                self._done(request, {"nodes": nodes, "complete": all(ended) and not query.unsent})
 
         query = self._published.prepare(
             keys,

@@ -160,7 +160,7 @@ def test_a_wire_that_is_restarted_in_mid_publication_leaves_no_node_out(
     swarm: Any, memory: Any, outage: float
 ) -> None:
     """What it had not sent yet, or could not while it was not open, says nothing of the nodes: all keys are with all 16
-    that should hold them a minute or two later."""
+    that should hold them a minute or two later, and the user is told that it is not complete."""
     swarm.grow(25)
     boot = next(iter(swarm.peers.values())).record
     me = swarm.add([boot], stored=memory.answers())
@@ -174,6 +174,7 @@ def test_a_wire_that_is_restarted_in_mid_publication_leaves_no_node_out(
     swarm.script = None
     swarm.run(150)
     assert me.counters["calls_lost"] > 0
+    assert me.answer(1)["complete"] is False
     for key in keys:
         assert all(key in swarm.peers[node].providers for node in swarm.closest(key, me))
     assert all(unix > UNIX for unix, _ in memory.items.values())

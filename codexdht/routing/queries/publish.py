@@ -38,7 +38,7 @@ class Publish:
     `_next` is the first key without a lookup or neighbourhood; `_ready` are keys with the nodes to send to; many keys
     leave at `rate` a second, because each node near them gets as many packets. `_left` counts what is outstanding by
     key: sends in flight or waiting, and one for a key that is looked up or waits in `_ready`; a key that leaves it is
-    published. `_dead` are nodes that take nothing more, `_unsent` keys that a node did not get by a fault of ours.
+    published. `_dead` are nodes that take nothing more, `unsent` keys that a node did not get by a fault of ours.
     """
 
     __slots__ = (
@@ -60,13 +60,13 @@ class Publish:
         "_tokens",
         "_tokens_at",
         "_undecided",
-        "_unsent",
         "_width",
         "done",
         "on_published",
         "record",
         "sent",
         "target",
+        "unsent",
     )
 
     def __init__(
@@ -99,7 +99,7 @@ class Publish:
         self._ready: deque[tuple[bytes, list[SignedPeerRecord]]] = deque()
         self._left: dict[bytes, int] = {}
         self._dead: set[bytes] = set()
-        self._unsent: set[bytes] = set()
+        self.unsent: set[bytes] = set()
         self._undecided: set[bytes] = set()
         self._later: dict[bytes, list[Ask]] = {}
         self._free: list[Ask] = []
@@ -162,7 +162,7 @@ class Publish:
 
     def on_unsent(self, ask: Ask, now: float) -> None:
         """A record could not be sent, which says nothing of the node: its key has to be published once more."""
-        self._unsent.add(ask.key)
+        self.unsent.add(ask.key)
         self._settle_one(ask.key, now)
 
     def on_deadline(self, now: float) -> None:
@@ -284,7 +284,7 @@ class Publish:
             return
         del self._left[key]
         if self.on_published is not None:
-            self.on_published(key, 0 if key in self._unsent else self.sent.get(key, 0), now)
+            self.on_published(key, 0 if key in self.unsent else self.sent.get(key, 0), now)
 
 
 def _distance_to(key: bytes) -> Callable[[SignedPeerRecord], int]:
