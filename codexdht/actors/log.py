@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from codexdht.actors.lean import lean_imports
 from codexdht.errors import ConfigError
 from codexdht.messages.machine import LogEvent
 
@@ -107,7 +108,8 @@ def set_up_logging(actor: str, level: str, log_format: str, directory: Path | No
 
 
 def _file_handler(path: Path) -> logging.Handler:
-    from logging.handlers import RotatingFileHandler
+    with lean_imports():  # it takes pickle along
+        from logging.handlers import RotatingFileHandler
 
     path.parent.mkdir(parents=True, exist_ok=True)
     return RotatingFileHandler(path, maxBytes=10_000_000, backupCount=5, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,9 @@ def run(program: str) -> str:
 
 
 @ACTORS
-def test_an_actor_loads_nothing_it_does_not_use(actor: str) -> None:
-    """Neither OpenSSL's hashes nor protobuf nor inspect is there after the imports; who wants one later gets it."""
+def test_an_actor_loads_nothing_it_does_not_use(actor: str, tmp_path: Path) -> None:
+    """Neither OpenSSL's hashes nor protobuf nor inspect is there after the imports, nor once the log is a file; who
+    wants one later gets it."""
     unused = {
         "_hashlib",
         "_pickle",
@@ -30,9 +32,11 @@ def test_an_actor_loads_nothing_it_does_not_use(actor: str) -> None:
         "uuid",
     }
     program = f"""
-import sys
+import pathlib, sys
 from codexdht.actors.__main__ import _shell
+from codexdht.actors.log import set_up_logging
 assert _shell([{actor!r}])
+set_up_logging({actor!r}, "info", "text", pathlib.Path({str(tmp_path)!r}))
 print(sorted({unused} & sys.modules.keys()))
 import _hashlib, _pickle, typing_extensions
 """
