@@ -2,8 +2,8 @@
 
 The interpreters of a node share one memory budget. OpenSSL's hashes are 3.4 MB in each (hashlib has its own, which are
 no slower for what is hashed here), typing_extensions and the `inspect` that it imports 0.8 MB (msgspec takes `typing`
-in its place), the C half of pickle 0.1 MB. decimal, pickle and uuid together are 0.6 MB: msgspec and pyzmq take names
-from them at their import, for types and methods that no actor comes across. OpenSSL's ciphers of the past are 0.1 MB.
+in its place), pickle 0.6 MB, decimal and uuid as much. msgspec, pyzmq and logging.handlers take names from these at
+their import, for types and methods that no actor comes across. OpenSSL's ciphers of the past are 0.1 MB.
 """
 
 from __future__ import annotations
