@@ -122,9 +122,8 @@ class SharedSockets:
         return groups
 
     def _bind_group(self, endpoint: Endpoint, undo: contextlib.ExitStack) -> list[socket.socket]:
-        bind_udp(
-            endpoint
-        ).close()  # a shared port would be shared with another node, too, and nobody would notice
+        # A shared port would be shared with another node, too, and nobody would notice.
+        bind_udp(endpoint).close()
         group: list[socket.socket] = []
         for _ in range(self._place.processes):
             group.append(undo.enter_context(bind_udp(endpoint, shared=True)))
