@@ -50,9 +50,8 @@ from codexdht.messages.internal import (
     NodeLife,
     process_name,
 )
-from codexdht.messages.machine import Outbox, earlier
+from codexdht.messages.machine import Outbox, earlier, reply_margin
 
-_MARGIN_SHARE: Final = 0.25
 _STOP_SECONDS: Final = 2.0
 """How long requests may still wait after `stop`; the reactor ends half a second later."""
 _STOPPING: Final = "the node is shutting down"
@@ -128,7 +127,7 @@ class ApiMachine:
             raise NotRunning(_STOPPING)
         if not self._pending.has_room(size):
             raise Busy("too many requests are waiting; try again")
-        margin = min(self._settings.reply_margin, timeout * _MARGIN_SHARE)
+        margin = reply_margin(self._settings.reply_margin, timeout)
         pending = Pending(envelope, request.method, now + timeout - margin, now + timeout - 2 * margin, size)
         self._pending.add(pending)
         return pending

@@ -8,11 +8,12 @@ clock and raises nothing on what a peer or a user sent.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from codexdht.messages.internal import Actor, Message
 
 Level = Literal["debug", "info", "warning", "error"]
+_MARGIN_SHARE: Final = 0.25
 
 
 class LogEvent(NamedTuple):
@@ -67,6 +68,12 @@ def earlier(one: float | None, other: float | None) -> float | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)
+
+
+def reply_margin(most: float, left: float) -> float:
+    """Return how long before its deadline a request is answered, of the time left until then: `most`, or a quarter of
+    that where it is short, so that there is time to do something at all."""
+    return min(most, left * _MARGIN_SHARE)
 
 
 class Machine(Protocol):

@@ -24,6 +24,7 @@ from codexdht.messages.internal import (
     Talk,
     Withdraw,
 )
+from codexdht.messages.machine import reply_margin
 from codexdht.records import SignedPeerRecord
 from codexdht.routing.calls import Calls, PendingCall
 from codexdht.routing.contacts import Contacts
@@ -39,7 +40,6 @@ from codexdht.routing.timers import Timer
 
 _SILENT: Final = ("timeout", "the node does not answer")
 _QUERY_AND_STORE: Final = 2
-_MARGIN_SHARE: Final = 0.25
 _REFUSALS: Final = {
     "busy": ("busy", "too many requests to peers are in flight"),
     "closed": ("not_running", "the node is not open"),
@@ -247,7 +247,7 @@ class UserRequests:
 
     def _times(self, request: Any, now: float) -> tuple[float, float]:
         """Return when a request is answered with what there is, and when the work for it ends altogether."""
-        margin = min(self._settings.reply_margin, (request.deadline - now) * _MARGIN_SHARE)
+        margin = reply_margin(self._settings.reply_margin, request.deadline - now)
         return request.deadline - margin, request.deadline + self._settings.background_time
 
     def _with_node(self, request: PingNode | Talk, now: float, then: OnRecord) -> None:
