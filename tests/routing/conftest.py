@@ -136,6 +136,10 @@ class Swarm:
             self.tell(peer, Start(Actor.API, 0, self.now + 1))
         return peer
 
+    def join(self, settings: RoutingSettings | None = None, **given: Any) -> Peer:
+        """Add a node that knows the first one."""
+        return self.add([next(iter(self.peers.values())).record], settings, **given)
+
     def grow(self, count: int, **settings: Any) -> list[Peer]:
         """Add nodes one after the other that know the first one."""
         peers = [self.add(**settings)]

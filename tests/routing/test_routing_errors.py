@@ -175,8 +175,7 @@ def test_users_need_not_wait_for_nodes_that_are_silent(swarm: Any) -> None:
 def test_a_store_that_does_not_list_is_asked_again(swarm: Any) -> None:
     """What is provided is published a minute later when the store did not answer the first time."""
     swarm.grow(20)
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], life=False, stored={"ListProvided": lambda m: items if m.start <= KEY else []})
+    me = swarm.join(life=False, stored={"ListProvided": lambda m: items if m.start <= KEY else []})
     items: Any = None
     swarm.tell(me, Start(API, 0, swarm.now + 1))
     swarm.run(60)
@@ -189,8 +188,7 @@ def test_a_store_that_does_not_list_is_asked_again(swarm: Any) -> None:
 def test_withdrawn_after_it_was_published(swarm: Any) -> None:
     """A key that was sent to its nodes, but is not written down as published yet, is not written down any more."""
     swarm.grow(20)
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot])
+    me = swarm.join()
     swarm.run(5)
     swarm.tell(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded))
     while not me.machine._published._remembered._fresh:

@@ -18,14 +18,13 @@ KEY = b"\xff" * 32
 def providing(swarm: Any, published: dict[bytes, float], **settings: Any) -> Any:
     """Return a node whose store remembers these keys and when they were published, and what becomes of them."""
     swarm.grow(20)
-    boot = next(iter(swarm.peers.values())).record
 
     def listed(message: ListProvided) -> list[list[Any]]:
         rows = [[key, unix, b""] for key, unix in sorted(published.items()) if key >= message.start]
         return rows[: message.limit]
 
     stored = {"ListProvided": listed, "PutProvided": lambda message: published.update(message.items)}
-    return swarm.add([boot], RoutingSettings(**settings), stored=stored)
+    return swarm.join(RoutingSettings(**settings), stored=stored)
 
 
 @pytest.mark.parametrize(("holders", "period"), [(16, 43200), (8, 7200), (4, 3600)])

@@ -32,9 +32,7 @@ FAST = {"republish_every": 600.0, "republish_min": 60.0, "check_every": 100.0, "
 def test_what_is_published_is_remembered_and_published_again(swarm: Any, memory: Any) -> None:
     """Publishing writes the key down, and its time; within one and a half periods it is published again."""
     swarm.grow(20)
-    me = swarm.add(
-        [next(iter(swarm.peers.values())).record], RoutingSettings(**FAST), stored=memory.answers()
-    )
+    me = swarm.join(RoutingSettings(**FAST), stored=memory.answers())
     swarm.run(5)
     swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 6)
     first = memory.items[KEY]
@@ -65,8 +63,7 @@ def test_what_is_published_again_is_refreshed_here_too(swarm: Any, memory: Any) 
     """Our own store, which forgets like all others, is told each time, with the record as it is by then."""
     swarm.grow(20)
     key = swarm.signer.key()
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], RoutingSettings(**FAST), swarm.signer.record(key=key), stored=memory.answers())
+    me = swarm.join(RoutingSettings(**FAST), record=swarm.signer.record(key=key), stored=memory.answers())
     swarm.run(5)
     swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 6)
     told = swarm.changed(me, key, 9001)
@@ -81,8 +78,7 @@ def test_what_is_published_again_is_refreshed_here_too(swarm: Any, memory: Any) 
 def test_a_publication_of_a_clock_that_was_ahead_does_not_count(swarm: Any, memory: Any) -> None:
     """After the clock was set back, a key that bears a time of the future is published with the next walk."""
     swarm.grow(20)
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], RoutingSettings(**FAST), stored=memory.answers())
+    me = swarm.join(RoutingSettings(**FAST), stored=memory.answers())
     swarm.run(5)
     offset = me.machine.local.unix_offset
     swarm.tell(me, ClockSet(offset + 365 * 86400.0))
@@ -96,8 +92,7 @@ def test_a_publication_of_a_clock_that_was_ahead_does_not_count(swarm: Any, memo
 def test_a_machine_that_slept_publishes_what_has_become_old_meanwhile(swarm: Any, memory: Any) -> None:
     """Its monotonic clock stood still, and so did the walk, which may be half a day from a key that others forget."""
     swarm.grow(20)
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], stored=memory.answers())
+    me = swarm.join(stored=memory.answers())
     swarm.run(60)
     keys = [bytes([i]) * 32 for i in range(0, 256, 16)]
     swarm.ask(me, Publish(API, 1, swarm.now + 5, keys, me.record.encoded), 60)
@@ -114,7 +109,7 @@ def test_lost_holders_are_noticed_and_shorten_the_period(swarm: Any, memory: Any
     Every key may be drawn, the lowest as well, and each of them is looked up once."""
     swarm.grow(20)
     settings = RoutingSettings(republish_every=36000.0, republish_min=60.0, check_every=200.0)
-    me = swarm.add([next(iter(swarm.peers.values())).record], settings, stored=memory.answers())
+    me = swarm.join(settings, stored=memory.answers())
     swarm.run(5)
     swarm.ask(me, Publish(API, 1, swarm.now + 5, [key], me.record.encoded), 6)
     swarm.run(100)
@@ -133,8 +128,7 @@ def test_after_a_restart_overdue_keys_are_published(swarm: Any, memory: Any) -> 
     swarm.grow(20)
     record = swarm.signer.record().encoded
     memory.items = {bytes([i]) * 32: (0.0, record if i == 1 else b"") for i in range(1, 9)}
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], RoutingSettings(), stored=memory.answers())
+    me = swarm.join(RoutingSettings(), stored=memory.answers())
     swarm.run(90)
     held = {key: records for p in swarm.peers.values() for key, records in p.providers.items()}
     assert len(held) == 8
@@ -147,7 +141,7 @@ def test_republishing_may_be_left_to_the_caller(swarm: Any, memory: Any) -> None
     """With `republish` false nothing is remembered and nothing is published twice."""
     swarm.grow(20)
     settings = RoutingSettings(republish=False)
-    me = swarm.add([next(iter(swarm.peers.values())).record], settings, stored=memory.answers())
+    me = swarm.join(settings, stored=memory.answers())
     swarm.run(5)
     assert swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 6)["complete"]
     swarm.run(60)
@@ -162,8 +156,7 @@ def test_a_wire_that_is_restarted_in_mid_publication_leaves_no_node_out(
     """What it had not sent yet, or could not while it was not open, says nothing of the nodes: all keys are with all 16
     that should hold them a minute or two later, and the user is told that it is not complete."""
     swarm.grow(25)
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], stored=memory.answers())
+    me = swarm.join(stored=memory.answers())
     swarm.run(60)
     keys = [bytes([i, 0x55]) * 16 for i in range(100)]
     swarm.tell(me, Publish(API, 1, swarm.now + 5, keys, me.record.encoded))
@@ -185,9 +178,8 @@ def test_a_record_of_another_node_is_not_taken_for_lost(swarm: Any, memory: Any,
     """Neither where it is held, nor where all nodes refuse records of others than their senders."""
     swarm.grow(20)
     other = swarm.signer.record().encoded
-    boot = next(iter(swarm.peers.values())).record
     settings = RoutingSettings(check_every=100.0, check_sample=32)
-    me = swarm.add([boot], settings, stored=memory.answers())
+    me = swarm.join(settings, stored=memory.answers())
     swarm.run(5)
     swarm.ask(me, Publish(API, 1, swarm.now + 5, [b"\xff" * 32], other), 80)
     for peer in swarm.peers.values():
@@ -202,7 +194,7 @@ def test_keys_that_wait_to_be_published_hide_no_churn(swarm: Any, memory: Any) -
     """A check that comes while many keys are being published for the first time judges by the others."""
     swarm.grow(20)
     settings = RoutingSettings(check_every=100.0, publish_rate=1.0)
-    me = swarm.add([next(iter(swarm.peers.values())).record], settings, stored=memory.answers())
+    me = swarm.join(settings, stored=memory.answers())
     swarm.run(5)
     old = [bytes([i]) + b"\x80" * 31 for i in range(0, 256, 16)]
     swarm.ask(me, Publish(API, 1, swarm.now + 5, old, me.record.encoded), 20)
@@ -232,8 +224,7 @@ def test_keys_whose_turn_came_while_the_node_was_down_are_published(swarm: Any, 
     waiting |= {key_of(0.2): UNIX - 5.6 * hour, key_of(6.2): UNIX - 11.8 * hour}
     missed = {key_of(0.3): UNIX - 11 * hour, key_of(0.4): UNIX - 6.7 * hour, key_of(6.3): UNIX - 12.4 * hour}
     memory.items = {key: (unix, b"") for key, unix in (waiting | missed).items()}
-    boot = next(iter(swarm.peers.values())).record
-    swarm.add([boot], stored=memory.answers())
+    swarm.join(stored=memory.answers())
     swarm.run(90)
     assert {key for peer in swarm.peers.values() for key in peer.providers} == set(missed)
 

@@ -23,8 +23,7 @@ def test_a_changed_record_is_published_under_the_keys_of_the_old_one(swarm: Any,
     happens once for each change, and not for a record whose seq lies in the future."""
     swarm.grow(20)
     key, own = swarm.signer.key(), swarm.signer.record().encoded
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], record=swarm.signer.record(key=key), stored=memory.answers())
+    me = swarm.join(record=swarm.signer.record(key=key), stored=memory.answers())
     swarm.run(60)
     swarm.ask(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded), 6)
     swarm.ask(me, Publish(API, 2, swarm.now + 5, [b"\x43" * 32], own), 6)
@@ -48,8 +47,7 @@ def test_a_record_that_changed_while_the_node_was_down_is_published(swarm: Any, 
     swarm.grow(20)
     record = swarm.signer.record(seq=int(UNIX) - 10)
     memory.items = {bytes([i]) * 32: (UNIX - 5 * i, b"") for i in range(1, 5)}
-    boot = next(iter(swarm.peers.values())).record
-    swarm.add([boot], record=record, stored=memory.answers())
+    swarm.join(record=record, stored=memory.answers())
     swarm.run(90)
     held = {key for peer in swarm.peers.values() for key in peer.providers}
     assert held == {b"\x02" * 32, b"\x03" * 32, b"\x04" * 32}
@@ -63,9 +61,8 @@ def test_a_record_that_changes_while_keys_are_being_published_reaches_them_all(
     that are still on their way then, a minute after they have arrived."""
     swarm.grow(20)
     key = swarm.signer.key()
-    boot = next(iter(swarm.peers.values())).record
     record = swarm.signer.record(key=key, seq=int(UNIX) - 100)
-    me = swarm.add([boot], RoutingSettings(publish_rate=rate), record=record, stored=memory.answers())
+    me = swarm.join(RoutingSettings(publish_rate=rate), record=record, stored=memory.answers())
     swarm.run(60.2)
     keys = [bytes([i, 0x55]) * 16 for i in range(count)]
     swarm.tell(me, Publish(API, 1, swarm.now + 5, keys, record.encoded))
@@ -83,8 +80,7 @@ def test_our_own_record_is_published_as_it_is_by_then(swarm: Any, memory: Any) -
     the user's own: it would be published for ever."""
     swarm.grow(20)
     key = swarm.signer.key()
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], record=swarm.signer.record(key=key), stored=memory.answers())
+    me = swarm.join(record=swarm.signer.record(key=key), stored=memory.answers())
     swarm.run(60)
     told = swarm.changed(me, key, 9001)
     swarm.tell(me, LocalRecords(b"", b""))

@@ -26,9 +26,7 @@ FAST = {"republish_every": 600.0, "republish_min": 60.0, "check_every": 100.0, "
 def test_withdrawn_keys_stay_withdrawn(swarm: Any, memory: Any) -> None:
     """Also when their publication is still under way."""
     swarm.grow(20)
-    me = swarm.add(
-        [next(iter(swarm.peers.values())).record], RoutingSettings(**FAST), stored=memory.answers()
-    )
+    me = swarm.join(RoutingSettings(**FAST), stored=memory.answers())
     swarm.run(5)
     swarm.tell(me, Publish(API, 1, swarm.now + 5, [KEY], me.record.encoded))
     swarm.run(0.1)
@@ -43,8 +41,7 @@ def test_a_key_may_be_withdrawn_while_its_publication_waits_for_our_record(swarm
     """It is neither published nor remembered when the wire has told the record; the others of the request are."""
     swarm.grow(20)
     other = b"\x07" * 32
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], stored=memory.answers())
+    me = swarm.join(stored=memory.answers())
     swarm.run(60)
     swarm.tell(me, LocalRecords(b"", b""))
     swarm.tell(
@@ -64,10 +61,9 @@ def test_keys_that_wait_their_turn_in_a_sweep_may_be_withdrawn_or_published(swar
     """A key that is withdrawn while those of other records are published is neither published nor remembered; one that
     its user publishes with another record meanwhile stays with that."""
     swarm.grow(20)
-    boot = next(iter(swarm.peers.values())).record
     own = [swarm.signer.record().encoded for _ in range(9)]
     memory.items = {bytes([i]) * 32: (0.0, own[i]) for i in range(8)}
-    me = swarm.add([boot], stored=memory.answers())
+    me = swarm.join(stored=memory.answers())
     while not me.machine._published._active:
         swarm.run(0.01)
     [*withdrawn, changed] = [key for key in memory.items if key not in me.machine._published._active]
@@ -86,8 +82,7 @@ def test_a_key_may_be_withdrawn_while_the_store_lists_it(swarm: Any, memory: Any
     """The store's answer, which is of the time when it was asked, brings no key back."""
     swarm.grow(20)
     memory.items = {KEY: (0.0, b"")}
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], stored=memory.answers())
+    me = swarm.join(stored=memory.answers())
     swarm.run(5)
     asked: list[Any] = []
     answer, swarm._store = swarm._store, lambda peer, message: asked.append(message) if peer is me else None
@@ -107,8 +102,7 @@ def test_a_withdrawal_that_the_store_has_not_come_to_yet_is_not_undone(swarm: An
     such keys brings none back."""
     swarm.grow(20)
     memory.items = {KEY: (0.0, b"")}
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], stored=memory.answers())
+    me = swarm.join(stored=memory.answers())
     swarm.run(5)
     waiting: list[Any] = []
     answer = swarm._store
@@ -133,8 +127,7 @@ def test_a_key_may_be_withdrawn_while_its_holders_are_counted(swarm: Any, memory
     """A check that finds a key lost does not publish it when it has been withdrawn meanwhile."""
     swarm.grow(20)
     key = b"\xff" * 32
-    boot = next(iter(swarm.peers.values())).record
-    me = swarm.add([boot], RoutingSettings(check_every=100.0), stored=memory.answers())
+    me = swarm.join(RoutingSettings(check_every=100.0), stored=memory.answers())
     swarm.run(5)
     swarm.ask(me, Publish(API, 1, swarm.now + 5, [key], me.record.encoded), 90)
     for peer in swarm.peers.values():
